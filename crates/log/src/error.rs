@@ -1,0 +1,178 @@
+//! What can go wrong in the log, with Kafka's name for each.
+//!
+//! One enum for the role: an implementation adds no kinds of its own, so that
+//! callers decide by [`LogError::code`] and [`LogError::retryable`] alone.
+
+use std::{io, sync::Arc};
+
+use courant_model::{Offset, PartitionId, TopicName, TopicPartition};
+
+/// A failure of the log.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum LogError {
+    #[error("topic \"{topic}\" does not exist; create it, or see `courant topic list`")]
+    UnknownTopic { topic: TopicName },
+    #[error("topic \"{topic}\" has {partitions} partitions; partition {partition} does not exist")]
+    UnknownPartition { topic: TopicName, partition: PartitionId, partitions: i32 },
+    #[error("topic \"{topic}\" exists already")]
+    TopicExists { topic: TopicName },
+    #[error("topic \"{topic}\" cannot be so: {why}")]
+    InvalidTopic { topic: String, why: String },
+    #[error("offset {offset} of partition {partition} is out of range; it holds {start} to {end}")]
+    OffsetOutOfRange { partition: TopicPartition, offset: Offset, start: Offset, end: Offset },
+    #[error(
+        "record of {found_bytes} bytes for topic \"{topic}\" is larger than the {max_bytes} bytes allowed"
+    )]
+    RecordTooLarge { topic: TopicName, found_bytes: usize, max_bytes: usize },
+    #[error("record batch for partition {partition} is corrupt: {why}")]
+    CorruptBatch { partition: TopicPartition, why: String },
+    #[error("group \"{group}\" does not exist; see `courant group list`")]
+    UnknownGroup { group: String },
+    #[error(
+        "group \"{group}\" has {members} members; stop them before its offsets are changed by hand"
+    )]
+    GroupNotEmpty { group: String, members: usize },
+    #[error("group id {group:?} is invalid: {why}")]
+    InvalidGroup { group: String, why: String },
+    #[error("group \"{group}\" is full: it has {members} members")]
+    GroupFull { group: String, members: usize },
+    #[error("group \"{group}\" knows no member \"{member}\"; join again")]
+    UnknownMember { group: String, member: String },
+    #[error("a new member of group \"{group}\" must join again as \"{member}\"")]
+    MemberIdRequired { group: String, member: String },
+    #[error(
+        "member of group \"{group}\" speaks for generation {found}, the group is at {expected}; join again"
+    )]
+    IllegalGeneration { group: String, found: i32, expected: i32 },
+    #[error("group \"{group}\" is rebalancing; join again")]
+    RebalanceInProgress { group: String },
+    #[error("member of group \"{group}\" offers no assignment strategy that the others have")]
+    InconsistentProtocol { group: String },
+    #[error("instance \"{instance}\" of group \"{group}\" was taken over by a newer member")]
+    FencedInstance { group: String, instance: String },
+    #[error(
+        "producer {producer_id} sent sequence {found} to partition {partition}, expected {expected}"
+    )]
+    OutOfOrderSequence { partition: TopicPartition, producer_id: i64, found: i32, expected: i32 },
+    #[error("producer {producer_id} of epoch {found} is fenced by epoch {current}")]
+    ProducerFenced { producer_id: i64, found: i16, current: i16 },
+    #[error("producer {producer_id} cannot {action} in transaction state {state}")]
+    InvalidTransactionState { producer_id: i64, action: &'static str, state: &'static str },
+    #[error("the disk is full: {action} needs space; free some, appends go on by themselves")]
+    DiskFull { action: String },
+    #[error("{action} failed: {source}")]
+    Storage {
+        /// What was attempted, with the object.
+        action: String,
+        source: Arc<io::Error>,
+    },
+    #[error("data folder {folder:?} is in use by another process; stop it or use another --data")]
+    FolderInUse { folder: std::path::PathBuf },
+    #[error("the log is closed")]
+    Closed,
+}
+
+/// Stable names for programs: Kafka's, in snake case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorCode {
+    UnknownTopicOrPartition,
+    TopicAlreadyExists,
+    InvalidTopic,
+    OffsetOutOfRange,
+    MessageTooLarge,
+    CorruptMessage,
+    GroupIdNotFound,
+    NonEmptyGroup,
+    InvalidGroupId,
+    GroupMaxSizeReached,
+    UnknownMemberId,
+    MemberIdRequired,
+    IllegalGeneration,
+    RebalanceInProgress,
+    InconsistentGroupProtocol,
+    FencedInstanceId,
+    OutOfOrderSequenceNumber,
+    ProducerFenced,
+    InvalidTxnState,
+    StorageError,
+    Closed,
+}
+
+impl ErrorCode {
+    /// The name as it goes over the wire and into JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::UnknownTopicOrPartition => "unknown_topic_or_partition",
+            Self::TopicAlreadyExists => "topic_already_exists",
+            Self::InvalidTopic => "invalid_topic",
+            Self::OffsetOutOfRange => "offset_out_of_range",
+            Self::MessageTooLarge => "message_too_large",
+            Self::CorruptMessage => "corrupt_message",
+            Self::GroupIdNotFound => "group_id_not_found",
+            Self::NonEmptyGroup => "non_empty_group",
+            Self::InvalidGroupId => "invalid_group_id",
+            Self::GroupMaxSizeReached => "group_max_size_reached",
+            Self::UnknownMemberId => "unknown_member_id",
+            Self::MemberIdRequired => "member_id_required",
+            Self::IllegalGeneration => "illegal_generation",
+            Self::RebalanceInProgress => "rebalance_in_progress",
+            Self::InconsistentGroupProtocol => "inconsistent_group_protocol",
+            Self::FencedInstanceId => "fenced_instance_id",
+            Self::OutOfOrderSequenceNumber => "out_of_order_sequence_number",
+            Self::ProducerFenced => "producer_fenced",
+            Self::InvalidTxnState => "invalid_txn_state",
+            Self::StorageError => "storage_error",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+impl LogError {
+    /// Wraps a failure of the file system; a full disk becomes its own kind.
+    pub fn storage(action: impl Into<String>, source: io::Error) -> Self {
+        let action = action.into();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull { action },
+            _ => Self::Storage { action, source: Arc::new(source) },
+        }
+    }
+
+    /// The stable name of the kind.
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::UnknownTopic { .. } | Self::UnknownPartition { .. } => {
+                ErrorCode::UnknownTopicOrPartition
+            }
+            Self::TopicExists { .. } => ErrorCode::TopicAlreadyExists,
+            Self::InvalidTopic { .. } => ErrorCode::InvalidTopic,
+            Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::CorruptBatch { .. } => ErrorCode::CorruptMessage,
+            Self::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
+            Self::GroupNotEmpty { .. } => ErrorCode::NonEmptyGroup,
+            Self::InvalidGroup { .. } => ErrorCode::InvalidGroupId,
+            Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
+            Self::UnknownMember { .. } => ErrorCode::UnknownMemberId,
+            Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
+            Self::IllegalGeneration { .. } => ErrorCode::IllegalGeneration,
+            Self::RebalanceInProgress { .. } => ErrorCode::RebalanceInProgress,
+            Self::InconsistentProtocol { .. } => ErrorCode::InconsistentGroupProtocol,
+            Self::FencedInstance { .. } => ErrorCode::FencedInstanceId,
+            Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            Self::ProducerFenced { .. } => ErrorCode::ProducerFenced,
+            Self::InvalidTransactionState { .. } => ErrorCode::InvalidTxnState,
+            Self::DiskFull { .. } | Self::Storage { .. } | Self::FolderInUse { .. } => {
+                ErrorCode::StorageError
+            }
+            Self::Closed => ErrorCode::Closed,
+        }
+    }
+
+    /// Whether the same call may succeed later without anybody changing it.
+    pub const fn retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::DiskFull { .. } | Self::Storage { .. } | Self::RebalanceInProgress { .. }
+        )
+    }
+}

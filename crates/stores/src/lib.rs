@@ -1,0 +1,16 @@
+//! Where data is kept to be read: the cache and the history.
+//!
+//! Two roles, each a small trait, its embedded implementation and a conformance
+//! suite that every implementation passes. The history is the truth that can be
+//! queried and watched; the cache is a fast answer that can be lost and rebuilt.
+
+pub mod cache;
+pub mod error;
+pub mod history;
+
+pub use cache::{Cache, CacheTableStats, CacheWrite};
+pub use error::{StoreError, StoreErrorCode};
+pub use history::{
+    Change, ChangeKind, Changes, CollectionSpec, Document, Filter, FindQuery, History,
+    HistoryWrite, Order, ResumeToken, SortKey, WatchFrom, Written,
+};
