@@ -1,1 +1,11 @@
-//! placeholder
+//! The engine: from a file to running tasks.
+//!
+//! Three phases that never mix. [`config`] reads a file and finds everything wrong
+//! with it; [`plan`] is the result, plain data that can be printed; [`runtime`] runs a plan on
+//! the roles it is given. [`driver`] runs the same plan in a test, on virtual time.
+//! Connectors implement the contracts of [`connector`]; this crate knows none.
+
+pub mod connector;
+pub mod event;
+pub mod plan;
+pub mod routes;

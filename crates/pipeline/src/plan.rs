@@ -1,0 +1,178 @@
+//! The plan: a file that was found to be right, as plain data.
+//!
+//! Everything is resolved: names point at things that exist, defaults are filled
+//! in, connectors' options are parsed. A plan can be printed, compared and run; it
+//! holds no connection, task or clock.
+
+use std::{path::PathBuf, sync::Arc};
+
+use courant_log::{AutoOffsetReset, TopicSettings};
+use courant_model::{ByteSize, Columns, Span, TopicName, json::FieldPath};
+use courant_stores::{Filter, SortKey};
+use indexmap::IndexMap;
+
+use crate::connector::{SinkFactory, SourceFactory};
+
+/// A whole file, ready to run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// `name:` of the file; prefix of its consumer groups.
+    pub name: String,
+    /// The file it came from, as it was given.
+    pub file: PathBuf,
+    /// Folder of the file; relative paths start here.
+    pub base: PathBuf,
+    /// The profile in force.
+    pub profile: String,
+    pub roles: Roles,
+    pub memory: ByteSize,
+    pub topics: IndexMap<TopicName, TopicPlan>,
+    pub sources: IndexMap<String, SourcePlan>,
+    pub pipelines: IndexMap<String, PipelinePlan>,
+    /// By path, as axum and matchit write them: `/messages/{id}`.
+    pub endpoints: IndexMap<String, EndpointPlan>,
+    /// Test files, resolved.
+    pub tests: Vec<PathBuf>,
+}
+
+/// What stands behind each role.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Roles {
+    pub log: RoleChoice,
+    pub cache: RoleChoice,
+    pub history: RoleChoice,
+}
+
+/// An implementation of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum RoleChoice {
+    #[default]
+    Embedded,
+    /// A server, by its URL; secrets in it are never printed.
+    External { url: String },
+}
+
+/// A topic that the file uses; those it does not declare have the defaults.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TopicPlan {
+    pub partitions: i32,
+    pub settings: TopicSettings,
+    /// Declared columns; `None`: inferred from the first records, then pinned.
+    pub columns: Option<Columns>,
+    /// The field that says when a record's event happened.
+    pub event_time: Option<FieldPath>,
+    /// Whether the file declares it, or only names it.
+    pub declared: bool,
+}
+
+/// A source.
+#[derive(Debug, Clone)]
+pub struct SourcePlan {
+    /// Name of the connector.
+    pub connector: &'static str,
+    pub factory: Arc<dyn SourceFactory>,
+    pub to: TopicName,
+    /// The field whose value becomes the record's key.
+    pub key: Option<FieldPath>,
+    /// Where inputs that are no records go; `None`: they are counted and logged.
+    pub dead_letters: Option<TopicName>,
+}
+
+/// A pipeline.
+#[derive(Debug, Clone)]
+pub struct PipelinePlan {
+    pub from: Vec<TopicName>,
+    /// Its consumer group; `<file name>.<pipeline>` unless the file says.
+    pub group: String,
+    pub start: AutoOffsetReset,
+    pub steps: Vec<StepPlan>,
+    pub to: Vec<TargetPlan>,
+    pub on_error: ErrorPlan,
+    /// Wished freshness at the 99th percentile; watched, not enforced.
+    pub freshness_p99: Option<Span>,
+    /// How long a batch may wait for more records. Default 0: what is there goes.
+    pub linger: Span,
+    /// Longest time between two checkpoints.
+    pub checkpoint: Span,
+}
+
+/// A step: from events to events, synchronous and deterministic.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepPlan {
+    /// `SELECT … FROM input [WHERE …]`.
+    Sql { text: String },
+    /// Sets the record's key: to a field's value, or to nothing.
+    Key { field: Option<FieldPath> },
+    /// One event for each item of the list at `field`; the item replaces the
+    /// document, or is set at `into` within it.
+    Split { field: FieldPath, into: Option<FieldPath> },
+    /// Sends each event to the first branch whose condition holds; without one, to
+    /// `otherwise`. A branch names a topic, or drops.
+    Route { branches: Vec<Branch>, otherwise: Destination },
+    /// Drops an event whose value at `by` was seen before, `within` a time.
+    Deduplicate { by: Vec<FieldPath>, within: Span, keys_max: usize },
+}
+
+/// One branch of a route.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Branch {
+    /// An SQL condition over the document's columns.
+    pub when: String,
+    pub to: Destination,
+}
+
+/// Where a route sends an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Destination {
+    /// On to the next step and the pipeline's targets.
+    Next,
+    Topic(TopicName),
+    Drop,
+}
+
+/// Where a pipeline's events go.
+#[derive(Debug, Clone)]
+pub enum TargetPlan {
+    Topic {
+        topic: TopicName,
+    },
+    Cache {
+        table: String,
+        key: FieldPath,
+        /// Set: a hash field of the key; else the key's whole value.
+        field: Option<FieldPath>,
+        ttl: Option<Span>,
+    },
+    History {
+        collection: String,
+        /// `None`: topic, partition and offset make the id.
+        id: Option<FieldPath>,
+        indexes: Vec<Vec<FieldPath>>,
+    },
+    Connector {
+        connector: &'static str,
+        factory: Arc<dyn SinkFactory>,
+    },
+}
+
+/// What happens to what fails.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ErrorPlan {
+    /// Tries before a record that a *target* refuses is given up; a target that is
+    /// away is tried without end.
+    pub retries: u32,
+    /// Where given-up records go; default `<pipeline>.dead`.
+    pub dead_letters: TopicName,
+}
+
+/// What an HTTP path answers.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EndpointPlan {
+    /// Documents of a collection: `{"count": n, "data": […]}`.
+    HistoryList { collection: String, filter: Filter, sort: Vec<SortKey>, limit: usize },
+    /// One document, by the path's only parameter; 404 `{"error": …}` without it.
+    HistoryDocument { collection: String, parameter: String },
+    /// A cache key by the path's first parameter; all fields, or the one of the
+    /// second parameter.
+    Cache { table: String, key: String, field: Option<String> },
+}
