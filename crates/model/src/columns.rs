@@ -35,11 +35,13 @@ pub enum ColumnType {
     Struct(Vec<Column>),
 }
 
-/// One column. Every column may be null.
+/// One column. It may be null or missing unless it is required (`not null`).
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Column {
     pub name: String,
     pub column_type: ColumnType,
+    /// A record without this value does not fit and is set aside.
+    pub required: bool,
 }
 
 /// A topic's columns, in order, names distinct.
@@ -84,8 +86,32 @@ impl FromIterator<Column> for Columns {
 }
 
 impl Column {
+    /// Builds a column that may be null.
     pub fn new(name: impl Into<String>, column_type: ColumnType) -> Self {
-        Self { name: name.into(), column_type }
+        Self { name: name.into(), column_type, required: false }
+    }
+
+    /// Makes the column one that every record must have.
+    #[must_use]
+    pub fn required(mut self) -> Self {
+        self.required = true;
+        self
+    }
+
+    /// Reads what the file says of a column: a type, and `not null` when it is required.
+    ///
+    /// # Errors
+    /// When the text is no type.
+    pub fn parse(name: impl Into<String>, text: &str) -> Result<Self, ColumnTypeError> {
+        let name = name.into();
+        parse_column(&name, text, 0)
+            .ok_or_else(|| ColumnTypeError { text: text.chars().take(200).collect() })
+    }
+
+    /// What the file says of the column: `string`, `int64 not null`.
+    pub fn type_text(&self) -> String {
+        let not_null = if self.required { NOT_NULL } else { "" };
+        format!("{}{not_null}", self.column_type)
     }
 }
 
@@ -107,7 +133,7 @@ impl fmt::Display for ColumnType {
                 f.write_str("struct<")?;
                 for (index, field) in fields.iter().enumerate() {
                     let comma = if index > 0 { ", " } else { "" };
-                    write!(f, "{comma}{}: {}", field.name, field.column_type)?;
+                    write!(f, "{comma}{}: {}", field.name, field.type_text())?;
                 }
                 f.write_str(">")
             }
@@ -121,6 +147,18 @@ impl FromStr for ColumnType {
     fn from_str(text: &str) -> Result<Self, ColumnTypeError> {
         parse(text, 0).ok_or_else(|| ColumnTypeError { text: text.chars().take(200).collect() })
     }
+}
+
+/// What follows the type of a required column.
+const NOT_NULL: &str = " not null";
+
+fn parse_column(name: &str, text: &str, depth: usize) -> Option<Column> {
+    let text = text.trim();
+    let (type_text, required) = match text.strip_suffix(NOT_NULL) {
+        Some(type_text) => (type_text, true),
+        None => (text, false),
+    };
+    Some(Column { name: name.into(), column_type: parse(type_text, depth)?, required })
 }
 
 fn parse(text: &str, depth: usize) -> Option<ColumnType> {
@@ -165,7 +203,7 @@ fn parse_fields(text: &str, depth: usize) -> Option<Vec<Column>> {
         if name.is_empty() || fields.iter().any(|field| field.name == name) {
             return None;
         }
-        fields.push(Column::new(name, parse(column_type, depth + 1)?));
+        fields.push(parse_column(name, column_type, depth + 1)?);
     }
     (!fields.is_empty()).then_some(fields)
 }
@@ -202,7 +240,7 @@ impl<'de> Deserialize<'de> for ColumnType {
 
 impl Serialize for Columns {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_map(self.0.iter().map(|column| (&column.name, &column.column_type)))
+        serializer.collect_map(self.0.iter().map(|column| (&column.name, column.type_text())))
     }
 }
 
@@ -218,10 +256,18 @@ mod tests {
             "boolean",
             "decimal(10,2)",
             "list<string>",
-            "struct<a: int64, b: list<struct<c: decimal(8,2), d: json>>>",
+            "struct<a: int64 not null, b: list<struct<c: decimal(8,2), d: json>>>",
         ] {
             assert_eq!(text.parse::<ColumnType>().unwrap().to_string(), text);
         }
+    }
+
+    #[test]
+    fn a_required_column_says_not_null() {
+        let column = Column::parse("text", "string not null").unwrap();
+        assert_eq!(column, Column::new("text", ColumnType::String).required());
+        assert_eq!(column.type_text(), "string not null");
+        assert!(!Column::parse("text", "string").unwrap().required);
     }
 
     #[test]
