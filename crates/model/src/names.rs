@@ -2,6 +2,7 @@
 
 use std::{fmt, str::FromStr, sync::Arc};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::limits::TOPIC_NAME_CHARS_MAX;
@@ -96,6 +97,22 @@ impl<'de> Deserialize<'de> for TopicName {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         Self::new(&text).map_err(serde::de::Error::custom)
+    }
+}
+
+impl JsonSchema for TopicName {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "TopicName".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "type": "string",
+            "minLength": 1,
+            "maxLength": TOPIC_NAME_CHARS_MAX,
+            "pattern": "^[a-zA-Z0-9._-]+$",
+            "description": "A topic's name: letters, digits, '.', '_' and '-'.",
+        })
     }
 }
 

@@ -7,5 +7,6 @@
 
 pub mod connector;
 pub mod event;
+pub mod options;
 pub mod plan;
 pub mod routes;
