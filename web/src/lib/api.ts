@@ -1,0 +1,125 @@
+// Everything the page asks of Courant, in one place: shapes and routes of /api/v1.
+
+import type { Graph } from "./graph";
+import type { Change, Document } from "./live";
+
+export interface Info {
+  name: string;
+  version: string;
+  profile: string;
+  uptime_seconds: number;
+}
+
+export interface Topic {
+  name: string;
+  partitions: { start: number; end: number; size_bytes: number }[];
+}
+
+export interface LogRecord {
+  partition: number;
+  offset: number;
+  timestamp: number;
+  key: unknown;
+  value: unknown;
+}
+
+export interface Group {
+  id: string;
+  state: string;
+  generation: number;
+  strategy: string;
+  members: { id: string; client_id: string; partitions: { topic: string; partition: number }[] }[];
+  offsets: { topic: string; partition: number; committed: number; end: number; lag: number }[];
+}
+
+export interface Pipeline {
+  name: string;
+  state: string;
+  group: string;
+  records_in: number;
+  records_out: number;
+  dead_letters: number;
+  lag: number;
+  last_error: string | null;
+  freshness_p50_micros: number | null;
+  freshness_p99_micros: number | null;
+}
+
+export interface Collection {
+  name: string;
+  documents: number;
+}
+
+/** A failure as the API tells it. */
+interface Problem {
+  error?: string | { message?: string; remedy?: string };
+}
+
+async function ask<T>(path: string, init?: RequestInit): Promise<T> {
+  let answer: Response;
+  try {
+    answer = await fetch(path, init);
+  } catch {
+    throw new Error("Courant does not answer; is it running?");
+  }
+  if (answer.ok) return (await answer.json()) as T;
+  const problem = (await answer.json().catch(() => ({}))) as Problem;
+  const said = typeof problem.error === "string" ? problem.error : problem.error?.message;
+  throw new Error(said ?? `${answer.status} ${answer.statusText}`);
+}
+
+const get = <T>(path: string, signal?: AbortSignal) => ask<T>(path, { signal });
+const name = encodeURIComponent;
+
+export const api = {
+  info: (signal?: AbortSignal) => get<Info>("/api/v1/info", signal),
+  topics: async (signal?: AbortSignal) =>
+    (await get<{ topics: Topic[] }>("/api/v1/topics", signal)).topics,
+  latestRecords: async (topic: string, limit: number, signal?: AbortSignal) =>
+    (
+      await get<{ records: LogRecord[] }>(
+        `/api/v1/topics/${name(topic)}/records?from=latest&limit=${limit}`,
+        signal,
+      )
+    ).records,
+  groups: async (signal?: AbortSignal) =>
+    (await get<{ groups: { id: string }[] }>("/api/v1/groups", signal)).groups,
+  group: (id: string, signal?: AbortSignal) => get<Group>(`/api/v1/groups/${name(id)}`, signal),
+  pipelines: async (signal?: AbortSignal) =>
+    (await get<{ pipelines: Pipeline[] }>("/api/v1/pipelines", signal)).pipelines,
+  graph: (signal?: AbortSignal) => get<Graph>("/api/v1/pipelines/graph", signal),
+  setPipeline: (pipeline: string, action: "pause" | "resume") =>
+    ask<unknown>(`/api/v1/pipelines/${name(pipeline)}/${action}`, { method: "POST" }),
+  collections: async (signal?: AbortSignal) =>
+    (await get<{ collections: Collection[] }>("/api/v1/history", signal)).collections,
+  postMessage: (text: string) =>
+    ask<unknown>("/messages", {
+      method: "POST",
+      headers: { "content-type": "application/json" },
+      body: JSON.stringify({ text, source: "page" }),
+    }),
+};
+
+export type Connection = "connecting" | "live" | "reconnecting";
+
+export interface Watcher {
+  snapshot: (documents: Document[]) => void;
+  change: (change: Change) => void;
+  connection: (state: Connection) => void;
+}
+
+/**
+ * Follows a history collection: the latest `snapshot` documents, then every change.
+ * The browser reconnects by itself and continues after the last event it saw.
+ */
+export function watch(collection: string, snapshot: number, watcher: Watcher): () => void {
+  watcher.connection("connecting");
+  const source = new EventSource(
+    `/api/v1/history/${name(collection)}/stream?snapshot=${snapshot}`,
+  );
+  source.addEventListener("open", () => watcher.connection("live"));
+  source.addEventListener("error", () => watcher.connection("reconnecting"));
+  source.addEventListener("snapshot", (event) => watcher.snapshot(JSON.parse(event.data)));
+  source.addEventListener("change", (event) => watcher.change(JSON.parse(event.data)));
+  return () => source.close();
+}
