@@ -49,8 +49,40 @@ pub const CONFIG_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Files that one YAML file may include, directly or through others.
 pub const CONFIG_INCLUDES_MAX: usize = 64;
 
+/// Values in one YAML file once its aliases are copied in; stops alias bombs.
+pub const CONFIG_NODES_MAX: usize = 250_000;
+
+/// Items that a `deduplicate` step remembers for one partition, unless set.
+pub const DEDUPLICATE_KEYS_DEFAULT: usize = 1_000_000;
+
+/// Longest time between two checkpoints, unless set: short enough that a crash
+/// repeats little, long enough that one sync serves many records.
+pub const CHECKPOINT_MS_DEFAULT: u64 = 50;
+
+/// Tries before a record that a target refuses is given up, unless set.
+pub const TARGET_RETRIES_DEFAULT: u32 = 5;
+
+/// Documents that an endpoint answers, unless set.
+pub const ENDPOINT_LIMIT_DEFAULT: usize = 100;
+
 /// Members of one consumer group.
 pub const GROUP_MEMBERS_MAX: usize = 1_000;
+
+/// Bytes of a group's id; it stands in the key of every offset and in URLs.
+pub const GROUP_ID_BYTES_MAX: usize = 249;
+
+/// Groups of one log; all of them are in memory with their offsets.
+pub const GROUPS_MAX: usize = 10_000;
+
+/// Bytes that a member may say about itself when it joins, all strategies together;
+/// enough for the names and claims of a thousand topics.
+pub const GROUP_MEMBER_METADATA_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the committer's word beside an offset; Kafka's bound.
+pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
+
+/// Commits that wait for the disk at a time; further ones wait before they are taken.
+pub const GROUP_COMMITS_PENDING_MAX: usize = 1_024;
 
 /// Subscribers of one stream (server-sent events); one more is refused with 503.
 pub const STREAM_SUBSCRIBERS_MAX: usize = 10_000;
@@ -73,3 +105,98 @@ pub const RETRY_WAIT_MS_MIN: u64 = 100;
 
 /// Longest wait between two tries.
 pub const RETRY_WAIT_MS_MAX: u64 = 30_000;
+
+/// Characters in the name of a collection or cache table: MongoDB's bound for a
+/// namespace, with room for the database's name.
+pub const STORE_NAME_CHARS_MAX: usize = 120;
+
+/// Bytes of a document's id or a cache key; keys are repeated in every index.
+pub const STORE_KEY_BYTES_MAX: usize = 1_024;
+
+/// Bytes of a store's memtable: four of them stay well within the memory budget.
+pub const STORE_MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of a store's journals; what a restart reads again at most.
+pub const STORE_JOURNAL_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Bytes of a store's block cache unless set; larger ones gained nothing measurable.
+pub const STORE_CACHE_BYTES_DEFAULT: u64 = 64 * 1024 * 1024;
+
+/// Write calls that wait for one history at a time; further ones wait in line
+/// outside, without a thread.
+pub const HISTORY_WRITERS_MAX: usize = 32;
+
+/// Bytes of documents that one synced group takes; bounds what a crash can tear and
+/// what a follower waits for.
+pub const HISTORY_GROUP_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Secondary indexes of one collection; each costs a write for every document.
+pub const INDEXES_PER_COLLECTION_MAX: usize = 32;
+
+/// Fields of one index.
+pub const INDEX_FIELDS_MAX: usize = 8;
+
+/// Bytes of one value within an index key; longer values are cut there, and told
+/// apart by their document.
+pub const INDEX_VALUE_BYTES_MAX: usize = 1_024;
+
+/// Entries of one document in one index: items of an indexed list.
+pub const INDEX_ENTRIES_PER_DOCUMENT_MAX: usize = 1_000;
+
+/// Values of one `$in` or `$nin`.
+pub const FILTER_VALUES_MAX: usize = 1_000;
+
+/// Fields of one sort.
+pub const SORT_FIELDS_MAX: usize = 32;
+
+/// Changes that a history keeps for watches to resume from, unless set.
+pub const CHANGES_KEPT_DEFAULT: u64 = 10_000_000;
+
+/// Bytes of changes that a history keeps, unless set.
+pub const CHANGES_KEPT_BYTES_DEFAULT: u64 = 1024 * 1024 * 1024;
+
+/// How long a history keeps changes, unless set: a week-end's outage and some days.
+pub const CHANGES_KEPT_MS_DEFAULT: u64 = 7 * 24 * 3_600 * 1_000;
+
+/// Bytes of changes that one read of a watch takes into memory.
+pub const CHANGES_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that the embedded cache holds in memory, unless set.
+pub const CACHE_MEMORY_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
+
+/// Keys changed since the last flush that make the cache flush by itself.
+pub const CACHE_UNFLUSHED_KEYS_MAX: usize = 100_000;
+
+/// Bytes that wait in one log to be written; appends beyond it wait their turn.
+pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes that one partition writes before it syncs and answers: bounds both the
+/// write buffer and how long the first of a group waits for the last.
+pub const APPEND_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Partitions of one log that write and sync at the same time. A file system joins
+/// concurrent syncs into one journal commit; more threads than this only wait.
+pub const APPEND_WORKERS_MAX: usize = 8;
+
+/// Bytes of records that an append from inside the process puts into one batch:
+/// large enough to compress well, small enough to be read for one record.
+pub const APPEND_BATCH_BYTES: usize = 256 * 1024;
+
+/// Bytes that one read of a partition may bring, unless its first batch is larger.
+pub const READ_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Bytes of one segment. Positions in the index are 32 bits wide.
+pub const SEGMENT_BYTES_MAX: u64 = 1024 * 1024 * 1024;
+
+/// Batches remembered of a producer; Kafka's, as many as it may have in flight.
+pub const PRODUCER_BATCHES_KEPT: usize = 5;
+
+/// Idempotent producers remembered by one partition; 10,000 take some 4 MB.
+pub const PRODUCERS_PER_PARTITION_MAX: usize = 10_000;
+
+/// Bytes of keys that one compaction holds in memory; what does not fit waits for
+/// the next.
+pub const COMPACTION_KEYS_BYTES_MAX: usize = 128 * 1024 * 1024;
+
+/// Damaged ends of segments that a partition keeps aside for inspection.
+pub const CUT_FILES_KEPT: usize = 4;

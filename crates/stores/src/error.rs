@@ -23,6 +23,12 @@ pub enum StoreError {
     WrongKind { table: String, key: String, found: &'static str, expected: &'static str },
     #[error("value of {found_bytes} bytes is larger than the {max_bytes} bytes allowed")]
     TooLarge { found_bytes: usize, max_bytes: usize },
+    #[error("{store} is in use by another process; stop that one, or choose another folder")]
+    InUse { store: String },
+    #[error(
+        "{store} is damaged: {why}; restore it from a copy, or move it away and rebuild it from the log"
+    )]
+    Damaged { store: String, why: String },
     #[error("{action} failed: {source}")]
     Storage {
         /// What was attempted, with the object.
@@ -45,6 +51,8 @@ pub enum StoreErrorCode {
     WatchLagged,
     WrongKind,
     TooLarge,
+    InUse,
+    Damaged,
     Storage,
     Closed,
 }
@@ -70,6 +78,8 @@ impl StoreError {
             Self::WatchLagged { .. } => StoreErrorCode::WatchLagged,
             Self::WrongKind { .. } => StoreErrorCode::WrongKind,
             Self::TooLarge { .. } => StoreErrorCode::TooLarge,
+            Self::InUse { .. } => StoreErrorCode::InUse,
+            Self::Damaged { .. } => StoreErrorCode::Damaged,
             Self::Storage { .. } => StoreErrorCode::Storage,
             Self::Closed => StoreErrorCode::Closed,
         }
@@ -105,6 +115,8 @@ impl StoreErrorCode {
             Self::WatchLagged => "watch_lagged",
             Self::WrongKind => "wrong_kind",
             Self::TooLarge => "too_large",
+            Self::InUse => "in_use",
+            Self::Damaged => "damaged",
             Self::Storage => "storage_error",
             Self::Closed => "closed",
         }

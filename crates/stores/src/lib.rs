@@ -8,9 +8,16 @@ pub mod cache;
 pub mod error;
 pub mod history;
 
+mod engine;
+mod jobs;
+mod names;
+#[cfg(test)]
+mod testing;
+
 pub use cache::{Cache, CacheTableStats, CacheWrite};
 pub use error::{StoreError, StoreErrorCode};
 pub use history::{
-    Change, ChangeKind, Changes, CollectionSpec, Document, Filter, FindQuery, History,
-    HistoryWrite, Order, ResumeToken, SortKey, WatchFrom, Written,
+    Change, ChangeKind, ChangeRetention, Changes, CollectionSpec, CollectionStats, Document,
+    EmbeddedHistory, Filter, FindQuery, History, HistoryOptions, HistoryWrite, Order, ResumeToken,
+    SortKey, WatchFrom, Written,
 };

@@ -12,8 +12,12 @@ use serde_json::{Map, Value};
 
 use crate::StoreError;
 
+pub mod embedded;
 pub mod filter;
+mod sort;
+mod values;
 
+pub use embedded::{ChangeRetention, EmbeddedHistory, HistoryOptions};
 pub use filter::Filter;
 
 /// A document; `_id` is its first field once stored.
@@ -76,6 +80,12 @@ pub trait History: Send + Sync + std::fmt::Debug + 'static {
         collection: &str,
         from: WatchFrom,
     ) -> Result<Box<dyn Changes>, StoreError>;
+
+    /// Collections with their sizes, by name; cheap enough to ask every second.
+    ///
+    /// # Errors
+    /// Storage or connection failures.
+    async fn stats(&self) -> Result<Vec<CollectionStats>, StoreError>;
 }
 
 /// The changes of one collection, in the order of their commits.
@@ -97,6 +107,16 @@ pub struct CollectionSpec {
     pub name: String,
     /// Secondary indexes, each over one or more fields, ascending.
     pub indexes: Vec<Vec<FieldPath>>,
+}
+
+/// A collection's size.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CollectionStats {
+    pub name: String,
+    pub documents: u64,
+    /// Bytes of the documents as JSON, before compression and without indexes.
+    pub size_bytes: u64,
+    pub indexes: usize,
 }
 
 /// One write to a collection. A document's own `_id` must be absent or equal.
@@ -123,7 +143,8 @@ pub struct Written {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct FindQuery {
     pub filter: Filter,
-    /// In order of weight; without any, the order of insertion.
+    /// In order of weight; without any, the order of insertion. Ties follow the
+    /// insertion in the direction of the last key.
     pub sort: Vec<SortKey>,
     pub skip: usize,
     /// 0 means the largest allowed.
@@ -131,7 +152,8 @@ pub struct FindQuery {
 }
 
 /// A field to sort by. Values of different types follow MongoDB's order: null or
-/// missing, numbers, strings, objects, lists, booleans.
+/// missing, numbers, strings, objects, lists, booleans. A list counts by its least
+/// item ascending and by its greatest descending; an empty one comes before null.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SortKey {
     /// `_id` sorts by id; [`SortKey::INSERTED`] by the order of insertion.
