@@ -200,3 +200,54 @@ pub const COMPACTION_KEYS_BYTES_MAX: usize = 128 * 1024 * 1024;
 
 /// Damaged ends of segments that a partition keeps aside for inspection.
 pub const CUT_FILES_KEPT: usize = 4;
+
+/// Connections to the HTTP port at a time: every subscriber of one stream, and
+/// room for those who only ask. Each costs a socket and a task.
+pub const HTTP_CONNECTIONS_MAX: usize = 16_384;
+
+/// How long a client may leave bytes that are ready for it unread before its
+/// connection is closed; a stream's client comes back with its resume token.
+pub const HTTP_WRITE_STALL_MS_MAX: u64 = 30_000;
+
+/// How long a stop of HTTP waits for requests that are being answered.
+pub const HTTP_STOP_MS_MAX: u64 = 5_000;
+
+/// Time between two comments on a silent stream; below the minute after which
+/// proxies give a silent connection up.
+pub const STREAM_HEARTBEAT_MS: u64 = 15_000;
+
+/// How long a stream's client is told to wait before it connects again.
+pub const STREAM_RETRY_MS: u64 = 1_000;
+
+/// Changes that one subscriber holds in memory; the rest wait in the change log.
+pub const STREAM_CHANGES_MAX: usize = 64;
+
+/// Bytes of records that one subscriber holds in memory for each partition; the
+/// rest wait in the log.
+pub const STREAM_RECORDS_BYTES_MAX: usize = 256 * 1024;
+
+/// Records that one read over HTTP may answer; more needs paging.
+pub const RECORDS_LIMIT_MAX: usize = 1_000;
+
+/// Records that one read over HTTP answers unless it says how many.
+pub const RECORDS_LIMIT_DEFAULT: usize = 100;
+
+/// Bytes of records that one read over HTTP takes into memory, partitions together;
+/// each partition gives one record at least.
+pub const RECORDS_ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Records that one read over HTTP looks through for its filter before it answers
+/// with what it has and where to go on.
+pub const RECORDS_SCANNED_MAX: usize = 100_000;
+
+/// Documents that a `find` over HTTP answers unless it says how many.
+pub const FIND_LIMIT_DEFAULT: usize = 100;
+
+/// Documents that a `find` over HTTP may skip; skipping reads them.
+pub const FIND_SKIP_MAX: usize = 1_000_000;
+
+/// Cache keys that one list over HTTP may answer; more needs paging.
+pub const CACHE_KEYS_LIMIT_MAX: usize = 1_000;
+
+/// Dead letters that one request may send back to their topic.
+pub const REDRIVE_RECORDS_MAX: usize = 1_000;

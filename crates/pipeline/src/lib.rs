@@ -5,6 +5,7 @@
 //! the roles it is given. [`driver`] runs the same plan in a test, on virtual time.
 //! Connectors implement the contracts of [`connector`]; this crate knows none.
 
+pub mod config;
 pub mod connector;
 pub mod event;
 pub mod options;

@@ -15,7 +15,10 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use crate::connector::OptionProblem;
+use crate::{
+    config::texts::{ColumnText, RetentionTime},
+    connector::OptionProblem,
+};
 
 /// Reads options into `T`. No options at all (null) are an empty object.
 ///
@@ -43,10 +46,12 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Vec<OptionProblem> {
 }
 
 /// Texts with a grammar: name of their definition in the schema, and their parser.
-const GRAMMARS: [(&str, fn(&str) -> Result<(), String>); 5] = [
+const GRAMMARS: [(&str, fn(&str) -> Result<(), String>); 7] = [
     ("ByteSize", parses::<ByteSize>),
+    ("ColumnText", parses::<ColumnText>),
     ("ColumnType", parses::<ColumnType>),
     ("FieldPath", parses::<FieldPath>),
+    ("RetentionTime", parses::<RetentionTime>),
     ("Span", parses::<Span>),
     ("TopicName", parses::<TopicName>),
 ];

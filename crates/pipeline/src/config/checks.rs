@@ -1,0 +1,176 @@
+//! Checks across sections: what no single entry can know.
+//!
+//! Loops of topics, groups that would steal each other's records, tables that two
+//! pipelines fill differently, routes that meet.
+
+use std::collections::HashMap;
+
+use courant_model::TopicName;
+use indexmap::IndexMap;
+
+use super::{
+    endpoints::{ReadEndpoint, check_path},
+    pipelines::ReadPipeline,
+    report::{At, Report},
+    sources::ReadSource,
+};
+use crate::plan::{Destination, PipelinePlan, StepPlan, TargetPlan};
+
+/// Notes everything that is wrong between entries.
+pub(super) fn across(
+    sources: &IndexMap<String, ReadSource<'_>>,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    endpoints: &IndexMap<String, ReadEndpoint<'_>>,
+    report: &mut Report,
+) {
+    groups(pipelines, report);
+    loops(pipelines, report);
+    tables(pipelines, report);
+    routes(sources, endpoints, report);
+}
+
+/// Two pipelines of one group would share a topic's records instead of each seeing all.
+fn groups(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
+    let mut readers: HashMap<(&str, &TopicName), &str> = HashMap::new();
+    for (name, pipeline) in pipelines {
+        for topic in &pipeline.plan.from {
+            let group = pipeline.plan.group.as_str();
+            if let Some(other) = readers.insert((group, topic), name) {
+                let what = if other == name {
+                    format!("pipeline {name:?} reads topic {:?} twice", topic.as_str())
+                } else {
+                    format!(
+                        "pipelines {other:?} and {name:?} read topic {:?} in the same group {group:?}",
+                        topic.as_str()
+                    )
+                };
+                let at = pipeline.at.get("group").or_else(|| pipeline.at.get("from"));
+                let remedy = if other == name { "name it once" } else { "give one another group" };
+                report.at(&at.unwrap_or_else(|| pipeline.at.clone()), what, remedy);
+            }
+        }
+    }
+}
+
+/// A record that comes back to the topic it came from would go round for ever.
+fn loops(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
+    for (name, pipeline) in pipelines {
+        let dead_letters = &pipeline.plan.on_error.dead_letters;
+        if pipeline.plan.from.contains(dead_letters) {
+            let what = format!(
+                "pipeline {name:?} reads its own dead letters, topic {:?}",
+                dead_letters.as_str()
+            );
+            report.at(&pipeline.at, what, "send them to another topic");
+        }
+        for start in &pipeline.plan.from {
+            if let Some(round) = way_back(start, name, pipelines) {
+                let what = format!("records of topic {:?} go round: {round}", start.as_str());
+                report.at(&pipeline.at, what, "write to a topic that does not lead back");
+            }
+        }
+    }
+}
+
+/// The way from a topic through a pipeline back to the topic, in words. Each loop is
+/// found once: at its first pipeline in the file.
+fn way_back(
+    start: &TopicName,
+    first: &str,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+) -> Option<String> {
+    let from = pipelines.get_index_of(first)?;
+    let mut visited = vec![first];
+    let mut open = vec![(first, format!("{start} → {first}"))];
+    while let Some((name, way)) = open.pop() {
+        for topic in written(&pipelines[name].plan) {
+            let way = format!("{way} → {topic}");
+            if topic == start {
+                return Some(way);
+            }
+            for (index, (next, pipeline)) in pipelines.iter().enumerate() {
+                let reads = pipeline.plan.from.contains(topic);
+                if reads && index > from && !visited.contains(&next.as_str()) {
+                    visited.push(next);
+                    open.push((next, format!("{way} → {next}")));
+                }
+            }
+        }
+    }
+    None
+}
+
+/// Topics that a pipeline writes to by its targets and routes.
+fn written(plan: &PipelinePlan) -> impl Iterator<Item = &TopicName> {
+    let targets = plan.to.iter().filter_map(|target| match target {
+        TargetPlan::Topic { topic } => Some(topic),
+        _ => None,
+    });
+    let destinations = plan.steps.iter().flat_map(|step| match step {
+        StepPlan::Route { branches, otherwise } => {
+            branches.iter().map(|branch| &branch.to).chain([otherwise]).collect()
+        }
+        _ => Vec::new(),
+    });
+    let routed = destinations.filter_map(|destination| match destination {
+        Destination::Topic(topic) => Some(topic),
+        Destination::Next | Destination::Drop => None,
+    });
+    targets.chain(routed)
+}
+
+/// A key of a table holds either one document or fields, never both.
+fn tables(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
+    let mut seen: HashMap<&str, (bool, &At<'_>)> = HashMap::new();
+    for pipeline in pipelines.values() {
+        for (target, at) in pipeline.plan.to.iter().zip(&pipeline.targets) {
+            let TargetPlan::Cache { table, field, .. } = target else { continue };
+            let (has_fields, first) = *seen.entry(table).or_insert((field.is_some(), at));
+            if has_fields != field.is_some() {
+                let words = |fields| if fields { "fields" } else { "one document" };
+                let what = format!(
+                    "table {table:?} holds {} a key here, and {} at {}",
+                    words(field.is_some()),
+                    words(has_fields),
+                    first.spot.place()
+                );
+                report.at(at, what, "use two tables, or the same \"field\"");
+            }
+        }
+    }
+}
+
+/// Sources and endpoints share the HTTP port.
+fn routes(
+    sources: &IndexMap<String, ReadSource<'_>>,
+    endpoints: &IndexMap<String, ReadEndpoint<'_>>,
+    report: &mut Report,
+) {
+    let mut taken: HashMap<(String, String), String> = HashMap::new();
+    for (name, source) in sources {
+        for (method, path) in source.plan.factory.routes() {
+            let at = source.at.get(source.plan.connector);
+            let at = at.unwrap_or_else(|| source.at.clone());
+            if let Err((what, remedy)) = check_path(&path) {
+                report.at(&at, what, remedy);
+            }
+            let route = (method.clone(), without_names(&path));
+            if let Some(other) = taken.insert(route, format!("source {name:?}")) {
+                let what = format!("route {method} {path} is taken already by {other}");
+                report.at(&at, what, "choose another path or method");
+            }
+        }
+    }
+    for (path, endpoint) in endpoints {
+        if let Some(other) = taken.get(&("GET".into(), without_names(path))) {
+            let what = format!("route GET {path} is taken already by {other}");
+            report.at(&endpoint.at, what, "choose another path");
+        }
+    }
+}
+
+/// A path whose parameters are alike, whatever their names.
+fn without_names(path: &str) -> String {
+    let segments = path.split('/').map(|part| if part.starts_with('{') { "{}" } else { part });
+    segments.collect::<Vec<_>>().join("/")
+}

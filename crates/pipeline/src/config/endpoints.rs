@@ -1,0 +1,194 @@
+//! Endpoints: HTTP paths over the stores that the file's pipelines fill.
+
+use courant_model::limits::{FIND_LIMIT_MAX, URL_BYTES_MAX};
+use courant_stores::{Filter, SortKey};
+use indexmap::IndexMap;
+
+use super::{
+    document::Document,
+    format::{CacheEndpointYaml, EndpointYaml, HistoryEndpointYaml},
+    pipelines::ReadPipeline,
+    report::{At, Report},
+};
+use crate::{
+    options::suggest,
+    plan::{EndpointPlan, TargetPlan},
+};
+
+/// First segments of paths that are the process's own.
+const RESERVED: [&str; 8] =
+    ["api", "app", "apps", "metrics", "health", "demo", "openapi.json", "tools"];
+
+/// An endpoint that was read, with its place.
+#[derive(Debug)]
+pub(super) struct ReadEndpoint<'a> {
+    pub(super) at: At<'a>,
+    pub(super) plan: EndpointPlan,
+}
+
+/// Reads the section `endpoints`.
+pub(super) fn read<'a>(
+    document: &'a Document,
+    profile: &'a str,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    report: &mut Report,
+) -> IndexMap<String, ReadEndpoint<'a>> {
+    let mut endpoints = IndexMap::new();
+    let mut router = matchit::Router::new();
+    for (path, at) in document.section_in("endpoints", profile) {
+        if let Err((what, remedy)) = check_path(path) {
+            report.at(&at, what, remedy);
+        } else if let Err(error) = router.insert(path, ()) {
+            let what = format!("path {path:?} cannot be a route: {error}");
+            report.at(&at, what, "write parameters as whole segments: /orders/{id}");
+        }
+        if let Some(plan) = endpoint(path, &at, pipelines, report) {
+            endpoints.insert(path.to_owned(), ReadEndpoint { at, plan });
+        }
+    }
+    endpoints
+}
+
+/// Whether the file may serve a path, and why not: what and remedy.
+pub(super) fn check_path(path: &str) -> Result<(), (String, &'static str)> {
+    let Some(inner) = path.strip_prefix('/') else {
+        return Err((format!("path {path:?} has no slash at its start"), "write it as /orders"));
+    };
+    let is_plain = |c: char| c.is_ascii_graphic() && !matches!(c, '?' | '#' | '%' | '\\' | '"');
+    if path.len() > URL_BYTES_MAX || !path.chars().all(is_plain) || path.contains("//") {
+        let what = format!("path {path:?} is no plain path");
+        return Err((what, "use letters, digits, '-', '_', '.', and {names} between slashes"));
+    }
+    let first = inner.split('/').next().unwrap_or_default();
+    if first.is_empty() || RESERVED.contains(&first) {
+        return Err((format!("path {path:?} is one of Courant's own"), "choose another"));
+    }
+    Ok(())
+}
+
+/// Names of a path's parameters, in order.
+fn parameters(path: &str) -> Vec<&str> {
+    path.split('/').filter_map(|segment| segment.strip_prefix('{')?.strip_suffix('}')).collect()
+}
+
+fn endpoint(
+    path: &str,
+    at: &At<'_>,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    report: &mut Report,
+) -> Option<EndpointPlan> {
+    let yaml = match (at.get("history"), at.get("cache")) {
+        (Some(_), None) => EndpointYaml::History(report.read(at)?),
+        (None, Some(_)) => EndpointYaml::Cache(report.read(at)?),
+        (Some(_), Some(both)) => {
+            report.at(&both, "endpoint has two stores, \"history\" and \"cache\"", "keep one");
+            return None;
+        }
+        (None, None) => {
+            let mut keys = at.fields().map(|(key, _)| key);
+            let word = keys.next().unwrap_or_default();
+            let remedy = match word {
+                "view" => Some("continuous queries are not in this version".to_owned()),
+                word => suggest(word, "add one of", &["history", "cache"]),
+            };
+            report.at(at, "endpoint names no store", &remedy.unwrap_or_default());
+            return None;
+        }
+    };
+    match yaml {
+        EndpointYaml::History(yaml) => history(yaml, path, at, pipelines, report),
+        EndpointYaml::Cache(yaml) => cache(yaml, path, at, pipelines, report),
+    }
+}
+
+fn history(
+    yaml: HistoryEndpointYaml,
+    path: &str,
+    at: &At<'_>,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    report: &mut Report,
+) -> Option<EndpointPlan> {
+    let written = stores(pipelines, |target| match target {
+        TargetPlan::History { collection, .. } => Some(collection),
+        _ => None,
+    });
+    check_store("collection", &yaml.history, &written, &at.get("history")?, report);
+    let limit = yaml.limit().min(FIND_LIMIT_MAX);
+    let filter = at.get("filter").map_or(Some(Filter::All), |at| {
+        let parsed = Filter::parse(&at.node.json());
+        parsed.map_err(|error| report.message(&at, &error.to_string())).ok()
+    });
+    let sort = at.get("sort").map_or(Some(Vec::new()), |at| {
+        let parsed = SortKey::parse_list(yaml.sort.as_deref().unwrap_or_default());
+        parsed.map_err(|error| report.message(&at, &error.to_string())).ok()
+    });
+    match parameters(path).as_slice() {
+        [] => Some(EndpointPlan::HistoryList {
+            collection: yaml.history,
+            filter: filter?,
+            sort: sort?,
+            limit,
+        }),
+        [parameter] => {
+            for key in ["filter", "sort", "limit"] {
+                if let Some(at) = at.get(key) {
+                    let what = format!("key {key:?} has no meaning for one document");
+                    report.at(&at, what, "leave it out, or take the parameter out of the path");
+                }
+            }
+            let parameter = (*parameter).to_owned();
+            Some(EndpointPlan::HistoryDocument { collection: yaml.history, parameter })
+        }
+        many => {
+            let what = format!("path {path:?} has {} parameters", many.len());
+            report.at(at, what, "a document is found by one, its id");
+            None
+        }
+    }
+}
+
+fn cache(
+    yaml: CacheEndpointYaml,
+    path: &str,
+    at: &At<'_>,
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    report: &mut Report,
+) -> Option<EndpointPlan> {
+    let written = stores(pipelines, |target| match target {
+        TargetPlan::Cache { table, .. } => Some(table),
+        _ => None,
+    });
+    check_store("table", &yaml.cache, &written, &at.get("cache")?, report);
+    match parameters(path).as_slice() {
+        [key] => Some(EndpointPlan::Cache { table: yaml.cache, key: (*key).into(), field: None }),
+        [key, field] => {
+            let field = Some((*field).to_owned());
+            Some(EndpointPlan::Cache { table: yaml.cache, key: (*key).into(), field })
+        }
+        other => {
+            let what = format!("path {path:?} has {} parameters", other.len());
+            report.at(at, what, "a cache answers by key: /orders/{key}, or /orders/{key}/{field}");
+            None
+        }
+    }
+}
+
+fn stores<'a>(
+    pipelines: &'a IndexMap<String, ReadPipeline<'_>>,
+    name: impl Fn(&'a TargetPlan) -> Option<&'a String>,
+) -> Vec<&'a str> {
+    let targets = pipelines.values().flat_map(|pipeline| &pipeline.plan.to);
+    targets.filter_map(name).map(String::as_str).collect()
+}
+
+fn check_store(kind: &str, name: &str, written: &[&str], at: &At<'_>, report: &mut Report) {
+    if written.contains(&name) {
+        return;
+    }
+    let what = format!("{kind} {name:?} is written by no pipeline");
+    let remedy = match suggest(name, "there are", written) {
+        Some(remedy) => remedy,
+        None => format!("give a pipeline this {kind} as a target"),
+    };
+    report.at(at, what, &remedy);
+}

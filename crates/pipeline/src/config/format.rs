@@ -1,0 +1,449 @@
+//! What a file may hold, as types: the one description of the format.
+//!
+//! Reading, the JSON Schema and the reference all follow from these types, their
+//! doc comments and their defaults. Parts whose form depends on connectors, and
+//! lists of steps and targets, are plain values here and read piece by piece, so
+//! that one fault hides no other. Nothing here knows whether names point at
+//! anything.
+
+use courant_log::{AutoOffsetReset, Retention, TopicSettings};
+use courant_model::{
+    ByteSize, Span, TopicName,
+    json::FieldPath,
+    limits::{
+        CHECKPOINT_MS_DEFAULT, DEDUPLICATE_KEYS_DEFAULT, ENDPOINT_LIMIT_DEFAULT,
+        MEMORY_BYTES_DEFAULT, TARGET_RETRIES_DEFAULT,
+    },
+};
+use indexmap::IndexMap;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::texts::{ColumnText, RetentionTime};
+
+/// A file of Courant: what comes in, what happens to it, where it is kept and how
+/// it is asked for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct FileYaml {
+    /// Version of the format; always 1.
+    pub(super) version: Option<u32>,
+    /// Name of the application. It begins the names of its consumer groups.
+    pub(super) name: Option<TopicName>,
+    /// Budget over prefetch, buffers and caches of the whole process.
+    #[serde(default = "memory")]
+    pub(super) memory: ByteSize,
+    /// Other files whose sections are merged into this one, relative to this file.
+    #[serde(default)]
+    pub(super) include: Vec<String>,
+    /// Which implementation stands behind each role. Without any there is the
+    /// profile `embedded`, where everything is inside the process.
+    #[serde(default)]
+    pub(super) profiles: IndexMap<String, Value>,
+    /// Topics with settings of their own. A topic that is only named by a source or
+    /// as a target has the defaults.
+    #[serde(default)]
+    pub(super) topics: IndexMap<String, Value>,
+    /// What brings data into topics, by name.
+    #[serde(default)]
+    pub(super) sources: IndexMap<String, Value>,
+    /// From topics, through steps, to topics, stores and sinks, by name.
+    #[serde(default)]
+    pub(super) pipelines: IndexMap<String, Value>,
+    /// HTTP paths over the stores. A name in braces is a parameter.
+    #[serde(default)]
+    pub(super) endpoints: IndexMap<String, Value>,
+    /// Files of tests, run by `courant test`, relative to this file.
+    #[serde(default)]
+    pub(super) tests: Vec<String>,
+}
+
+/// A profile: a URL for each role that is not embedded.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileYaml {
+    /// The event log, such as `kafka://kafka:9092`.
+    pub(super) log: Option<String>,
+    /// The latest answer by key, such as `redis://redis:6379`.
+    pub(super) cache: Option<String>,
+    /// Documents that are queried and watched, such as `mongodb://mongo/shop`.
+    pub(super) history: Option<String>,
+    /// Columns for ad-hoc SQL, such as `clickhouse://clickhouse:8123`.
+    pub(super) analytics: Option<String>,
+    /// Schemas, such as `http://registry:8081`.
+    pub(super) registry: Option<String>,
+    /// Events to browsers, such as `pusher://soketi:6001`.
+    pub(super) push: Option<String>,
+}
+
+/// A topic's settings.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TopicYaml {
+    /// How many readers of one group can share the topic. Can grow later, not shrink.
+    #[serde(default = "partitions")]
+    #[schemars(range(min = 1, max = 1_000))]
+    pub(super) partitions: i32,
+    /// How long records stay: a time, or `forever`.
+    #[serde(default = "retention")]
+    pub(super) retention: RetentionTime,
+    /// A partition larger than this loses its oldest segments.
+    pub(super) retention_bytes: Option<ByteSize>,
+    /// What happens to old records: they go by age and size, or all but the latest
+    /// of each key go, or both.
+    #[serde(default)]
+    pub(super) cleanup: Cleanup,
+    /// A segment file is closed at this size.
+    #[serde(default = "segment_bytes")]
+    pub(super) segment_bytes: ByteSize,
+    /// A segment file is closed at this age.
+    #[serde(default = "segment_time")]
+    pub(super) segment_time: Span,
+    /// How long a tombstone stays after compaction.
+    #[serde(default = "tombstone_retention")]
+    pub(super) tombstone_retention: Span,
+    /// The largest record batch.
+    #[serde(default = "message_bytes")]
+    pub(super) message_bytes: ByteSize,
+    /// What the JSON documents hold, by name, for SQL. Without them the first records
+    /// decide.
+    #[serde(default)]
+    pub(super) columns: IndexMap<String, ColumnText>,
+    /// The field that says when a record's event happened; else its timestamp does.
+    pub(super) event_time: Option<FieldPath>,
+}
+
+/// What every source has beside its connector.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct SourceYaml {
+    /// The topic that takes the records.
+    pub(super) to: TopicName,
+    /// The field whose value becomes the record's key.
+    pub(super) key: Option<FieldPath>,
+    /// The topic for inputs that are no records. Without it they are counted and logged.
+    pub(super) dead_letters: Option<TopicName>,
+    /// The only profile that has this source.
+    pub(super) profile: Option<String>,
+}
+
+/// A pipeline.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct PipelineYaml {
+    /// The topic to read, or a list of topics.
+    pub(super) from: OneOrMany<TopicName>,
+    /// The consumer group; `<name of the file>.<name of the pipeline>` unless set.
+    #[schemars(length(min = 1, max = 249))]
+    pub(super) group: Option<String>,
+    /// Where the group begins in a topic that it has not read yet.
+    #[serde(default)]
+    pub(super) start: Start,
+    /// What happens to each record, in order.
+    #[serde(default)]
+    pub(super) steps: Vec<Value>,
+    /// Where the records go: a topic's name, or a list of targets.
+    pub(super) to: Option<Value>,
+    /// What happens to what fails.
+    #[serde(default)]
+    pub(super) on_error: OnErrorYaml,
+    /// Wished freshness: the age of a record when it reaches its targets.
+    pub(super) freshness: Option<FreshnessYaml>,
+    /// How long a batch may wait for more records.
+    #[serde(default)]
+    pub(super) linger: Span,
+    /// Longest time between two checkpoints: what a crash can repeat.
+    #[serde(default = "checkpoint")]
+    pub(super) checkpoint: Span,
+    /// The only profile that has this pipeline.
+    pub(super) profile: Option<String>,
+}
+
+/// What happens to what fails.
+#[derive(Debug, Deserialize, Serialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OnErrorYaml {
+    /// Tries before a record that a target refuses is set aside. A target that is away
+    /// is tried without end.
+    #[serde(default = "retries")]
+    pub(super) retries: u32,
+    /// The topic for what is set aside; `<name of the pipeline>.dead` unless set.
+    pub(super) dead_letters: Option<TopicName>,
+}
+
+/// Wished freshness; watched, not enforced.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FreshnessYaml {
+    /// Of a hundred records, ninety-nine are fresher than this.
+    pub(super) p99: Span,
+}
+
+/// `sql`: a query over the one table `input`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum SqlYaml {
+    /// `SELECT … FROM input [WHERE …]`.
+    Text(String),
+    Options(SqlOptions),
+}
+
+/// `sql` with its options.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SqlOptions {
+    /// `SELECT … FROM input [WHERE …]`.
+    pub(super) query: String,
+}
+
+/// `split`: one record for each item of a list.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum SplitYaml {
+    /// The list; each item replaces the document.
+    Field(FieldPath),
+    Options(SplitOptions),
+}
+
+/// `split` with its options.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SplitOptions {
+    /// The list.
+    pub(super) field: FieldPath,
+    /// Where each item is put in a copy of the document; without it the item replaces
+    /// the document.
+    pub(super) into: Option<FieldPath>,
+}
+
+/// One branch of a route: a condition and where to, or the last one, `otherwise`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum BranchYaml {
+    When(WhenYaml),
+    Otherwise(OtherwiseYaml),
+}
+
+/// A branch with a condition.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WhenYaml {
+    /// An SQL condition over the document's columns, such as `status = 'Shipped'`.
+    pub(super) when: String,
+    /// A topic, `next` (the following step) or `drop`.
+    pub(super) to: TopicName,
+}
+
+/// The branch of what no condition holds for.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct OtherwiseYaml {
+    /// A topic, `next` (the following step) or `drop`.
+    pub(super) otherwise: TopicName,
+}
+
+/// `deduplicate`: drops a record whose value was seen before.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DeduplicateYaml {
+    /// The field, or fields, that make two records the same.
+    pub(super) by: OneOrMany<FieldPath>,
+    /// How long a value is remembered.
+    pub(super) within: Span,
+    /// How many values are remembered for one partition; the oldest go first.
+    #[serde(default = "deduplicate_keys")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub(super) keys_max: usize,
+}
+
+/// `topic`: the records go to a topic.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct TopicTargetYaml(pub(super) TopicName);
+
+/// `cache`: the latest document by key.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CacheYaml {
+    /// The table.
+    #[schemars(length(min = 1, max = 249))]
+    pub(super) table: String,
+    /// The field whose value is the key.
+    pub(super) key: FieldPath,
+    /// The field whose value names a field under the key; without it a key holds one
+    /// document.
+    pub(super) field: Option<FieldPath>,
+    /// How long a key stays after it was set; without it, for good.
+    pub(super) ttl: Option<Span>,
+}
+
+/// `history`: documents that are queried and watched.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct HistoryYaml {
+    /// The collection.
+    #[schemars(length(min = 1, max = 249))]
+    pub(super) collection: String,
+    /// The field whose value is the document's id, so that a later record replaces an
+    /// earlier one. Without it every record is a document of its own.
+    pub(super) id: Option<FieldPath>,
+    /// Fields with an index, or lists of fields for an index over several.
+    #[serde(default)]
+    pub(super) indexes: Vec<OneOrMany<FieldPath>>,
+}
+
+/// An endpoint: an HTTP path over a store.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum EndpointYaml {
+    History(HistoryEndpointYaml),
+    Cache(CacheEndpointYaml),
+}
+
+/// An endpoint over a collection: a list of documents, or one by the path's parameter.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct HistoryEndpointYaml {
+    /// The collection.
+    pub(super) history: String,
+    /// Which documents, such as `{ status: Shipped, "lines.0.price": { $gt: 10 } }`.
+    pub(super) filter: Option<Value>,
+    /// Fields to sort by, such as `-timestamp` (newest first) or `name,-date`.
+    pub(super) sort: Option<String>,
+    /// How many documents at most.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) limit: Option<usize>,
+    /// The only profile that has this endpoint.
+    pub(super) profile: Option<String>,
+}
+
+/// An endpoint over a cache table: a key by the path's first parameter, one of its
+/// fields by the second.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct CacheEndpointYaml {
+    /// The table.
+    pub(super) cache: String,
+    /// The only profile that has this endpoint.
+    pub(super) profile: Option<String>,
+}
+
+/// A value, or a list of them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum OneOrMany<T> {
+    One(T),
+    Many(Vec<T>),
+}
+
+impl<T> Default for OneOrMany<T> {
+    fn default() -> Self {
+        Self::Many(Vec::new())
+    }
+}
+
+impl<T> OneOrMany<T> {
+    pub(super) fn into_vec(self) -> Vec<T> {
+        match self {
+            Self::One(item) => vec![item],
+            Self::Many(items) => items,
+        }
+    }
+}
+
+/// What happens to old records.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Cleanup {
+    #[default]
+    Delete,
+    Compact,
+    CompactAndDelete,
+}
+
+impl From<Cleanup> for Retention {
+    fn from(cleanup: Cleanup) -> Self {
+        match cleanup {
+            Cleanup::Delete => Self::Delete,
+            Cleanup::Compact => Self::Compact,
+            Cleanup::CompactAndDelete => Self::CompactAndDelete,
+        }
+    }
+}
+
+/// Where a group begins.
+#[derive(Debug, Clone, Copy, Default, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Start {
+    #[default]
+    Earliest,
+    Latest,
+}
+
+impl From<Start> for AutoOffsetReset {
+    fn from(start: Start) -> Self {
+        match start {
+            Start::Earliest => Self::Earliest,
+            Start::Latest => Self::Latest,
+        }
+    }
+}
+
+impl Default for OnErrorYaml {
+    fn default() -> Self {
+        Self { retries: retries(), dead_letters: None }
+    }
+}
+
+fn memory() -> ByteSize {
+    ByteSize::from_bytes(MEMORY_BYTES_DEFAULT)
+}
+
+/// One, so that a topic's records are in order until somebody decides otherwise.
+pub(super) fn partitions() -> i32 {
+    1
+}
+
+fn retention() -> RetentionTime {
+    RetentionTime(TopicSettings::default().retention_time)
+}
+
+fn segment_bytes() -> ByteSize {
+    TopicSettings::default().segment_bytes
+}
+
+fn segment_time() -> Span {
+    TopicSettings::default().segment_time
+}
+
+fn tombstone_retention() -> Span {
+    TopicSettings::default().tombstone_retention
+}
+
+fn message_bytes() -> ByteSize {
+    TopicSettings::default().message_bytes_max
+}
+
+fn checkpoint() -> Span {
+    Span::from_millis(CHECKPOINT_MS_DEFAULT)
+}
+
+fn retries() -> u32 {
+    TARGET_RETRIES_DEFAULT
+}
+
+fn deduplicate_keys() -> usize {
+    DEDUPLICATE_KEYS_DEFAULT
+}
+
+impl HistoryEndpointYaml {
+    pub(super) fn limit(&self) -> usize {
+        self.limit.unwrap_or(ENDPOINT_LIMIT_DEFAULT)
+    }
+}

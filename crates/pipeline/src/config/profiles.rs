@@ -1,0 +1,82 @@
+//! Profiles: which one is in force, and what stands behind each role in it.
+//!
+//! `embedded` always exists. A role with a URL is another implementation; this
+//! build has the embedded ones only and says so where a chosen profile asks for
+//! more. URLs may hold secrets, so messages show their scheme only.
+
+use courant_model::{Place, problem::nearest};
+
+use super::{
+    document::Document,
+    format::ProfileYaml,
+    report::{At, Report},
+};
+use crate::{options::suggest, plan::Roles};
+
+/// Name of the profile that needs no declaration.
+const EMBEDDED: &str = "embedded";
+
+/// Decides on the profile and checks every mention of one.
+pub(super) fn choose(document: &Document, wanted: Option<&str>, report: &mut Report) -> String {
+    let profile = wanted.unwrap_or(EMBEDDED);
+    let mut known: Vec<&str> = document.section("profiles").map(|(name, _)| name).collect();
+    if !known.contains(&EMBEDDED) {
+        known.insert(0, EMBEDDED);
+    }
+    if !known.contains(&profile) {
+        let what = format!("unknown profile {profile:?}");
+        let place = Place { line: 0, column: 0, ..document.root.spot.place() };
+        report.elsewhere(place, what, suggest(profile, "the file's profiles are", &known));
+    }
+    for section in ["sources", "pipelines", "endpoints"] {
+        for (_, at) in document.section(section) {
+            let Some(only) = at.get("profile") else { continue };
+            let Some(name) = only.node.text() else { continue };
+            if !known.contains(&name) {
+                let remedy = match nearest(name, known.iter().copied()) {
+                    Some(near) => format!("did you mean {near:?}?"),
+                    None => {
+                        format!("declare it under \"profiles\"; there are {}", known.join(", "))
+                    }
+                };
+                report.at(&only, format!("unknown profile {name:?}"), &remedy);
+            }
+        }
+    }
+    profile.to_owned()
+}
+
+/// Reads the profiles; what the chosen one asks for must be in this build.
+pub(super) fn roles(document: &Document, chosen: &str, report: &mut Report) -> Roles {
+    for (name, at) in document.section("profiles") {
+        let Some(profile) = report.read::<ProfileYaml>(&at) else { continue };
+        let roles = [
+            ("log", &profile.log),
+            ("cache", &profile.cache),
+            ("history", &profile.history),
+            ("analytics", &profile.analytics),
+            ("registry", &profile.registry),
+            ("push", &profile.push),
+        ];
+        for (role, url) in roles {
+            let (Some(url), Some(at)) = (url, at.get(role)) else { continue };
+            check(name, name == chosen, role, url, &at, report);
+        }
+    }
+    Roles::default()
+}
+
+fn check(profile: &str, chosen: bool, role: &str, url: &str, at: &At<'_>, report: &mut Report) {
+    if url == EMBEDDED {
+        return;
+    }
+    let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| !scheme.is_empty()) else {
+        let what = format!("role {role:?} of profile {profile:?} has no URL");
+        return report.at(at, what, "write one such as kafka://host:9092, or leave the role out");
+    };
+    if chosen {
+        let what = format!("profile {profile:?} puts the {role} on {scheme}://…");
+        let remedy = format!("this build has only the embedded {role}");
+        report.at(at, what, &remedy);
+    }
+}

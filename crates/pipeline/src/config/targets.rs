@@ -1,0 +1,102 @@
+//! Targets: topics, stores and sinks that take a pipeline's records.
+
+use courant_model::{TopicName, json::FieldPath};
+
+use super::{
+    format::{CacheYaml, HistoryYaml, OneOrMany, TopicTargetYaml},
+    node::Yaml,
+    report::{At, Report},
+    steps::{Flow, only_key},
+};
+use crate::{connector::Connectors, options::suggest, plan::TargetPlan};
+
+/// Targets that are no connectors.
+pub(super) const TARGETS: [&str; 3] = ["topic", "cache", "history"];
+
+/// A target that was read, with its place.
+#[derive(Debug)]
+pub(super) struct ReadTarget<'a> {
+    pub(super) at: At<'a>,
+    pub(super) plan: TargetPlan,
+}
+
+/// Reads `to`: a topic's name, one target, or a list of both.
+pub(super) fn read<'a>(
+    at: &At<'a>,
+    flow: &Flow,
+    connectors: &Connectors,
+    report: &mut Report,
+) -> Vec<ReadTarget<'a>> {
+    let items: Vec<At<'a>> = match &at.node.yaml {
+        Yaml::List(_) => at.items().collect(),
+        Yaml::Scalar(_) | Yaml::Map(_) => vec![at.clone()],
+    };
+    items
+        .into_iter()
+        .filter_map(|item| {
+            let plan = target(&item, flow, connectors, report)?;
+            Some(ReadTarget { at: item, plan })
+        })
+        .collect()
+}
+
+fn target(
+    item: &At<'_>,
+    flow: &Flow,
+    connectors: &Connectors,
+    report: &mut Report,
+) -> Option<TargetPlan> {
+    if matches!(item.node.yaml, Yaml::Scalar(_)) {
+        let topic: TopicName = report.read(item)?;
+        return Some(TargetPlan::Topic { topic });
+    }
+    let sinks = connectors.sinks.iter().map(|kind| kind.about.name);
+    let known: Vec<&str> = TARGETS.into_iter().chain(sinks).collect();
+    let (name, at) = only_key("target", &known, item, report)?;
+    match name {
+        "topic" => {
+            let topic: TopicTargetYaml = report.read(&at)?;
+            Some(TargetPlan::Topic { topic: topic.0 })
+        }
+        "cache" => cache(&at, flow, report),
+        "history" => history(&at, flow, report),
+        name => {
+            let Some(kind) = connectors.sink(name) else {
+                let remedy = suggest(name, "the targets are", &known).unwrap_or_default();
+                report.at(&at, format!("unknown target {name:?}"), &remedy);
+                return None;
+            };
+            let factory = (kind.parse)(&at.node.json());
+            let factory = factory.map_err(|problems| report.options(&at, problems)).ok()?;
+            Some(TargetPlan::Connector { connector: kind.about.name, factory })
+        }
+    }
+}
+
+fn cache(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
+    let cache: CacheYaml = report.read(at)?;
+    check("key", &cache.key, at, flow, report);
+    if let Some(field) = &cache.field {
+        check("field", field, at, flow, report);
+    }
+    let CacheYaml { table, key, field, ttl } = cache;
+    Some(TargetPlan::Cache { table, key, field, ttl })
+}
+
+fn history(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
+    let history: HistoryYaml = report.read(at)?;
+    if let Some(id) = &history.id {
+        check("id", id, at, flow, report);
+    }
+    let indexes: Vec<Vec<FieldPath>> =
+        history.indexes.into_iter().map(OneOrMany::into_vec).collect();
+    for field in indexes.iter().flatten() {
+        check("indexes", field, at, flow, report);
+    }
+    Some(TargetPlan::History { collection: history.collection, id: history.id, indexes })
+}
+
+fn check(key: &str, field: &FieldPath, at: &At<'_>, flow: &Flow, report: &mut Report) {
+    let at = at.get(key).unwrap_or_else(|| at.clone());
+    flow.check(field, &at, report);
+}
