@@ -144,6 +144,11 @@ impl Document {
     }
 }
 
+/// Reads a file that includes no others.
+pub(super) fn read_tree(path: &Path, files: &dyn Files, report: &mut Report) -> Option<Node> {
+    Reader { files, report, seen: Vec::new(), stack: Vec::new() }.tree(path, None)
+}
+
 /// Whether an entry exists in a profile: it names that one, or none.
 pub(super) fn is_in(node: &Node, profile: &str) -> bool {
     let only = node.entry("profile").and_then(|entry| entry.node.text());
@@ -184,6 +189,14 @@ impl Reader<'_> {
             return None;
         }
         self.seen.push(normal.clone());
+        let mut root = self.tree(path, included)?;
+        self.stack.push(normal);
+        self.includes(path, &mut root);
+        self.stack.pop();
+        Some(root)
+    }
+
+    fn tree(&mut self, path: &Path, included: Option<&At<'_>>) -> Option<Node> {
         let text = match self.files.read(path) {
             Ok(text) if text.len() <= CONFIG_BYTES_MAX => text,
             Ok(text) => {
@@ -205,20 +218,16 @@ impl Reader<'_> {
         for fault in faults {
             self.report.elsewhere(fault.place, fault.what, fault.remedy);
         }
-        let mut root = match root {
-            Some(root) if matches!(root.yaml, Yaml::Map(_)) => root,
+        match root {
+            Some(root) if matches!(root.yaml, Yaml::Map(_)) => Some(root),
             _ => {
                 if is_whole {
-                    let remedy = "begin it with \"version: 1\"";
-                    self.tell(included, path, "file holds no keys".into(), remedy);
+                    let remedy = "write keys and their values";
+                    self.tell(included, path, format!("file {path:?} holds no map"), remedy);
                 }
-                return None;
+                None
             }
-        };
-        self.stack.push(normal);
-        self.includes(path, &mut root);
-        self.stack.pop();
-        Some(root)
+        }
     }
 
     fn includes(&mut self, path: &Path, root: &mut Node) {

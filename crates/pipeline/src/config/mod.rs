@@ -27,12 +27,17 @@ mod sources;
 mod sql;
 mod steps;
 mod targets;
+mod tests_file;
 pub(crate) mod texts;
 mod topics;
 mod variables;
 
 use document::Document;
 use report::Report;
+pub use tests_file::{
+    Expectation, ExpectedDeadLetter, ExpectedRecord, GivenRecord, TestAction, TestCase, TestFile,
+    TestStep, load_test_file, load_tests,
+};
 
 /// How a file is to be read.
 #[derive(Clone)]

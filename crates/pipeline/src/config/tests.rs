@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod bad_files;
+mod test_files;
 
 /// Files by name.
 #[derive(Debug, Default)]
