@@ -95,6 +95,7 @@ impl StoreError {
         matches!(
             self,
             Self::DuplicateId { .. }
+                | Self::InvalidName { .. }
                 | Self::InvalidDocument { .. }
                 | Self::WrongKind { .. }
                 | Self::TooLarge { .. }

@@ -5,6 +5,8 @@
 //! queried and watched; the cache is a fast answer that can be lost and rebuilt.
 
 pub mod cache;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 pub mod error;
 pub mod history;
 
@@ -14,7 +16,7 @@ mod names;
 #[cfg(test)]
 mod testing;
 
-pub use cache::{Cache, CacheTableStats, CacheWrite};
+pub use cache::{Cache, CacheOptions, CacheTableStats, CacheWrite, EmbeddedCache};
 pub use error::{StoreError, StoreErrorCode};
 pub use history::{
     Change, ChangeKind, ChangeRetention, Changes, CollectionSpec, CollectionStats, Document,

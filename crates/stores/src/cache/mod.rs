@@ -12,6 +12,10 @@ use serde::Serialize;
 
 use crate::StoreError;
 
+pub mod embedded;
+
+pub use embedded::{CacheOptions, EmbeddedCache};
+
 /// Latest values by key.
 #[async_trait]
 pub trait Cache: Send + Sync + std::fmt::Debug + 'static {
@@ -78,7 +82,8 @@ pub trait Cache: Send + Sync + std::fmt::Debug + 'static {
 pub enum CacheWrite {
     /// Sets the key's value, replacing a value or fields; `ttl: None` never expires.
     Set { key: String, value: Bytes, ttl: Option<Duration> },
-    /// Sets one field; a key that held a value fails. `ttl` is the whole key's.
+    /// Sets one field; a key that held a value fails. `ttl` is the whole key's, counted
+    /// from now; with `None` its expiry stays as it is.
     SetField { key: String, field: String, value: Bytes, ttl: Option<Duration> },
     /// Removes the key; absent is fine.
     Delete { key: String },

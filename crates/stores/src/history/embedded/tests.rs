@@ -8,7 +8,18 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{Order, SortKey};
+use crate::{Order, SortKey, conformance::HistoryHarness};
+
+struct Harness(tempfile::TempDir);
+
+#[async_trait]
+impl HistoryHarness for Harness {
+    async fn open(&self) -> Arc<dyn History> {
+        Arc::new(open(self.0.path()))
+    }
+}
+
+crate::history_conformance!(Harness(tempfile::tempdir().unwrap()));
 
 fn open(folder: &Path) -> EmbeddedHistory {
     EmbeddedHistory::open(folder, HistoryOptions::default()).unwrap()

@@ -1,0 +1,237 @@
+//! What the embedded cache does beyond its role: eviction, sweeping, crashes.
+//!
+//! Behaviour that every cache has is in the conformance suite, run here over a clock
+//! that moves by hand; the model test compares random operations with plain maps.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use async_trait::async_trait;
+use courant_model::{ManualClock, Timestamp};
+use proptest::prelude::*;
+use tempfile::TempDir;
+
+use super::*;
+use crate::conformance::CacheHarness;
+
+struct Harness {
+    folder: TempDir,
+    clock: Arc<ManualClock>,
+}
+
+impl Harness {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_700_000_000_000)));
+        Self { folder: tempfile::tempdir().unwrap(), clock }
+    }
+
+    fn cache(&self, memory: u64) -> EmbeddedCache {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let options = CacheOptions { clock, memory: ByteSize::from_bytes(memory) };
+        EmbeddedCache::open(self.folder.path(), options).unwrap()
+    }
+}
+
+#[async_trait]
+impl CacheHarness for Harness {
+    async fn open(&self) -> Arc<dyn Cache> {
+        Arc::new(self.cache(64 * 1024 * 1024))
+    }
+
+    async fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+crate::cache_conformance!(Harness::new());
+
+fn set(key: &str, bytes: usize) -> CacheWrite {
+    CacheWrite::Set { key: key.into(), value: vec![b'x'; bytes].into(), ttl: None }
+}
+
+async fn apply(cache: &EmbeddedCache, writes: Vec<CacheWrite>) {
+    for result in cache.apply("t", writes).await.unwrap() {
+        result.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn over_its_size_the_cache_gives_up_what_was_not_used() {
+    let harness = Harness::new();
+    let cache = harness.cache(1024 * 1024);
+    apply(&cache, vec![set("used", 100)]).await;
+    for n in 0..5_000 {
+        apply(&cache, vec![set(&n.to_string(), 1_000)]).await;
+        assert!(cache.get("t", "used").await.unwrap().is_some(), "after {n} keys");
+    }
+    let stats = cache.tables().await.unwrap().remove(0);
+    assert!(stats.size_bytes <= 1024 * 1024, "{stats:?}");
+    assert!(stats.size_bytes > 900 * 1024, "{stats:?}");
+    assert_eq!(stats.keys + stats.evicted, 5_001);
+    cache.flush().await.unwrap();
+    drop(cache);
+    let cache = harness.cache(1024 * 1024);
+    assert_eq!(cache.tables().await.unwrap()[0].keys, stats.keys);
+}
+
+#[tokio::test]
+async fn a_smaller_cache_restores_what_fits() {
+    let harness = Harness::new();
+    apply(
+        &harness.cache(4 * 1024 * 1024),
+        (0..2_000).map(|n| set(&n.to_string(), 1_000)).collect(),
+    )
+    .await;
+    let cache = harness.cache(1024 * 1024);
+    let stats = cache.tables().await.unwrap().remove(0);
+    assert!(stats.keys > 500 && stats.size_bytes <= 1024 * 1024, "{stats:?}");
+    assert_eq!(stats.keys + stats.evicted, 2_000);
+}
+
+#[tokio::test]
+async fn a_flush_removes_expired_keys_from_memory_and_copy() {
+    let harness = Harness::new();
+    let cache = harness.cache(1024 * 1024);
+    let ttl = Some(Duration::from_secs(1));
+    let short = |n: usize| CacheWrite::Set { key: n.to_string(), value: "x".into(), ttl };
+    apply(&cache, (0..100).map(short).collect()).await;
+    cache.flush().await.unwrap();
+    assert_eq!(cache.store.copy.len().unwrap(), 100);
+    harness.clock.advance(Duration::from_secs(1));
+    cache.flush().await.unwrap();
+    assert_eq!(cache.store.copy.len().unwrap(), 0);
+    assert_eq!(cache.store.memory.used_bytes.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn many_unflushed_keys_are_flushed_without_being_asked() {
+    let harness = Harness::new();
+    let cache = harness.cache(64 * 1024 * 1024);
+    apply(&cache, (0..=CACHE_UNFLUSHED_KEYS_MAX).map(|n| set(&n.to_string(), 1)).collect()).await;
+    assert_eq!(cache.store.memory.unflushed.load(Relaxed), 0);
+    assert_eq!(cache.store.copy.len().unwrap(), CACHE_UNFLUSHED_KEYS_MAX + 1);
+}
+
+#[tokio::test]
+async fn a_folder_in_use_is_refused_by_name() {
+    let harness = Harness::new();
+    let _cache = harness.cache(1024);
+    let refused = EmbeddedCache::open(harness.folder.path(), CacheOptions::default()).unwrap_err();
+    assert!(matches!(refused, StoreError::InUse { .. }), "{refused}");
+}
+
+/// One random step against the cache and its model.
+#[derive(Debug, Clone)]
+enum Step {
+    Write(CacheWrite),
+    Pass(u64),
+    Flush,
+    Reopen,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let key = || "[a-d]";
+    let ttl = || prop::option::of((1_u64..5).prop_map(Duration::from_secs));
+    let value = || "[0-9]{0,3}".prop_map(Bytes::from);
+    prop_oneof![
+        4 => (key(), value(), ttl())
+            .prop_map(|(key, value, ttl)| Step::Write(CacheWrite::Set { key, value, ttl })),
+        6 => (key(), key(), value(), ttl()).prop_map(|(key, field, value, ttl)| {
+            Step::Write(CacheWrite::SetField { key, field, value, ttl })
+        }),
+        2 => key().prop_map(|key| Step::Write(CacheWrite::Delete { key })),
+        2 => (key(), key())
+            .prop_map(|(key, field)| Step::Write(CacheWrite::DeleteField { key, field })),
+        2 => (1_u64..4).prop_map(Step::Pass),
+        1 => Just(Step::Flush),
+        1 => Just(Step::Reopen),
+    ]
+}
+
+/// The cache as plain maps.
+#[derive(Debug, Default)]
+struct Model(BTreeMap<String, (Body, Option<i64>)>);
+
+impl Model {
+    fn write(&mut self, write: CacheWrite, now: i64) -> bool {
+        let at = |ttl: Option<Duration>| ttl.map(|ttl| now + ttl.as_micros() as i64);
+        match write {
+            CacheWrite::Set { key, value, ttl } => {
+                self.0.insert(key, (Body::Value(value), at(ttl)));
+            }
+            CacheWrite::SetField { key, field, value, ttl } => {
+                let empty = || (Body::Fields(IndexMap::new()), None);
+                let (body, expires) = self.0.entry(key).or_insert_with(empty);
+                let Body::Fields(fields) = body else { return false };
+                fields.insert(field, value);
+                *expires = at(ttl).or(*expires);
+            }
+            CacheWrite::Delete { key } => {
+                self.0.remove(&key);
+            }
+            CacheWrite::DeleteField { key, field } => match self.0.get_mut(&key) {
+                None => {}
+                Some((Body::Value(_), _)) => return false,
+                Some((Body::Fields(fields), _)) => {
+                    fields.shift_remove(&field);
+                    if fields.is_empty() {
+                        self.0.remove(&key);
+                    }
+                }
+            },
+        }
+        true
+    }
+
+    fn expire(&mut self, now: i64) {
+        self.0.retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
+    }
+}
+
+async fn contents(cache: &EmbeddedCache) -> BTreeMap<String, Body> {
+    let mut contents = BTreeMap::new();
+    for key in cache.keys("t", None, 100).await.unwrap() {
+        let body = match cache.get("t", &key).await {
+            Ok(value) => Body::Value(value.unwrap()),
+            Err(_) => Body::Fields(cache.fields("t", &key).await.unwrap()),
+        };
+        contents.insert(key, body);
+    }
+    contents
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn random_operations_agree_with_plain_maps(steps in prop::collection::vec(step(), 1..40)) {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(async {
+            let harness = Harness::new();
+            let mut cache = Some(harness.cache(1024 * 1024));
+            let mut model = Model::default();
+            for step in steps {
+                let open = cache.as_ref().unwrap();
+                match step {
+                    Step::Write(write) => {
+                        let results = open.apply("t", vec![write.clone()]).await.unwrap();
+                        let accepted = model.write(write, harness.clock.now_micros());
+                        prop_assert_eq!(results[0].is_ok(), accepted);
+                    }
+                    Step::Pass(seconds) => {
+                        harness.clock.advance(Duration::from_secs(seconds));
+                        model.expire(harness.clock.now_micros());
+                    }
+                    Step::Flush => open.flush().await.unwrap(),
+                    Step::Reopen => {
+                        drop(cache.take());
+                        cache = Some(harness.cache(1024 * 1024));
+                    }
+                }
+                let expected: BTreeMap<_, _> =
+                    model.0.iter().map(|(key, (body, _))| (key.clone(), body.clone())).collect();
+                prop_assert_eq!(contents(cache.as_ref().unwrap()).await, expected);
+            }
+            Ok(())
+        })?;
+    }
+}
