@@ -24,6 +24,8 @@ pub enum LogError {
         "record of {found_bytes} bytes for topic \"{topic}\" is larger than the {max_bytes} bytes allowed"
     )]
     RecordTooLarge { topic: TopicName, found_bytes: usize, max_bytes: usize },
+    #[error("record for topic \"{topic}\" is refused: {why}")]
+    InvalidRecord { topic: TopicName, why: &'static str },
     #[error("record batch for partition {partition} is corrupt: {why}")]
     CorruptBatch { partition: TopicPartition, why: String },
     #[error("group \"{group}\" does not exist; see `courant group list`")]
@@ -34,6 +36,14 @@ pub enum LogError {
     GroupNotEmpty { group: String, members: usize },
     #[error("group id {group:?} is invalid: {why}")]
     InvalidGroup { group: String, why: String },
+    #[error(
+        "session timeout of {found_ms} ms for group \"{group}\" is out of range; use {min_ms} to {max_ms} ms"
+    )]
+    InvalidSessionTimeout { group: String, found_ms: u64, min_ms: u64, max_ms: u64 },
+    #[error(
+        "offset metadata of {found_bytes} bytes for group \"{group}\" is larger than the {max_bytes} bytes allowed"
+    )]
+    OffsetMetadataTooLarge { group: String, found_bytes: usize, max_bytes: usize },
     #[error("group \"{group}\" is full: it has {members} members")]
     GroupFull { group: String, members: usize },
     #[error("group \"{group}\" knows no member \"{member}\"; join again")]
@@ -80,10 +90,13 @@ pub enum ErrorCode {
     InvalidTopic,
     OffsetOutOfRange,
     MessageTooLarge,
+    InvalidRecord,
     CorruptMessage,
     GroupIdNotFound,
     NonEmptyGroup,
     InvalidGroupId,
+    InvalidSessionTimeout,
+    OffsetMetadataTooLarge,
     GroupMaxSizeReached,
     UnknownMemberId,
     MemberIdRequired,
@@ -107,10 +120,13 @@ impl ErrorCode {
             Self::InvalidTopic => "invalid_topic",
             Self::OffsetOutOfRange => "offset_out_of_range",
             Self::MessageTooLarge => "message_too_large",
+            Self::InvalidRecord => "invalid_record",
             Self::CorruptMessage => "corrupt_message",
             Self::GroupIdNotFound => "group_id_not_found",
             Self::NonEmptyGroup => "non_empty_group",
             Self::InvalidGroupId => "invalid_group_id",
+            Self::InvalidSessionTimeout => "invalid_session_timeout",
+            Self::OffsetMetadataTooLarge => "offset_metadata_too_large",
             Self::GroupMaxSizeReached => "group_max_size_reached",
             Self::UnknownMemberId => "unknown_member_id",
             Self::MemberIdRequired => "member_id_required",
@@ -147,10 +163,13 @@ impl LogError {
             Self::InvalidTopic { .. } => ErrorCode::InvalidTopic,
             Self::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
+            Self::InvalidRecord { .. } => ErrorCode::InvalidRecord,
             Self::CorruptBatch { .. } => ErrorCode::CorruptMessage,
             Self::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
             Self::GroupNotEmpty { .. } => ErrorCode::NonEmptyGroup,
             Self::InvalidGroup { .. } => ErrorCode::InvalidGroupId,
+            Self::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
+            Self::OffsetMetadataTooLarge { .. } => ErrorCode::OffsetMetadataTooLarge,
             Self::GroupFull { .. } => ErrorCode::GroupMaxSizeReached,
             Self::UnknownMember { .. } => ErrorCode::UnknownMemberId,
             Self::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,

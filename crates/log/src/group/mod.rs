@@ -1,0 +1,42 @@
+//! Consumer groups: who reads which partition, and how far they have come.
+//!
+//! One [`Coordinator`] per log decides for all its groups. Members inside the
+//! process ([`Coordinator::subscribe`]) and members behind a network protocol
+//! ([`Coordinator::join`], `sync`, `heartbeat`, `leave`) meet in the same state
+//! machine, which is Kafka's classic one. Offsets are records of an internal,
+//! compacted topic that the log keeps behind [`OffsetStore`].
+//!
+//! Invariant: within one generation a partition has at most one owner, and an
+//! offset is answered as committed only once it is durable. Not here: the newer
+//! protocol of KIP-848 and offsets inside transactions.
+
+mod assign;
+mod coordinator;
+mod driver;
+mod machine;
+mod member;
+mod protocol;
+mod reader;
+mod records;
+mod seat;
+mod shared;
+mod store;
+mod table;
+#[cfg(test)]
+mod tests;
+mod wire;
+mod writer;
+
+pub use assign::{AssignmentStrategy, Assignments, Candidate, TopicPartitions};
+pub use coordinator::{Coordinator, GroupOptions};
+pub use machine::{
+    GroupSnapshot, JoinRequest, Joined, JoinedMember, MemberSnapshot, Membership, Protocol,
+    SyncRequest, Synced,
+};
+pub use protocol::{
+    CONSUMER_PROTOCOL, CONSUMER_PROTOCOL_VERSION, MemberAssignment, MemberSubscription,
+    StickyUserData, cooperative_generation, cooperative_user_data,
+};
+pub use reader::PartitionSource;
+pub use store::{OFFSETS_TOPIC, OffsetStore};
+pub use wire::Malformed;

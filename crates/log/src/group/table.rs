@@ -1,0 +1,119 @@
+//! What is known of all groups: generations and offsets, as the records tell it.
+//!
+//! Replay at the start and every durable write afterwards go through
+//! [`Table::apply`], so memory and disk cannot disagree. Members are not in here.
+
+use std::collections::BTreeMap;
+
+use courant_model::{Timestamp, TopicName, TopicPartition};
+
+use super::records::{GroupRecord, StoredGroup, StoredOffset};
+
+/// All groups by id.
+#[derive(Debug, Default)]
+pub(super) struct Table {
+    groups: BTreeMap<String, Kept>,
+}
+
+/// One group as it is kept.
+#[derive(Debug, Default)]
+pub(super) struct Kept {
+    pub(super) offsets: BTreeMap<TopicPartition, StoredOffset>,
+    /// `None` for a group that only ever committed from outside.
+    pub(super) group: Option<StoredGroup>,
+}
+
+impl Table {
+    /// Takes a change over.
+    pub(super) fn apply(&mut self, record: GroupRecord) {
+        let id = match record {
+            GroupRecord::Offset { group, partition, value } => {
+                let kept = self.groups.entry(group.clone()).or_default();
+                match value {
+                    Some(value) => kept.offsets.insert(partition, value),
+                    None => kept.offsets.remove(&partition),
+                };
+                group
+            }
+            GroupRecord::Group { group, value } => {
+                self.groups.entry(group.clone()).or_default().group = value;
+                group
+            }
+        };
+        if self.groups.get(&id).is_some_and(|kept| kept.offsets.is_empty() && kept.group.is_none())
+        {
+            self.groups.remove(&id);
+        }
+    }
+
+    pub(super) fn get(&self, group: &str) -> Option<&Kept> {
+        self.groups.get(group)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Kept)> {
+        self.groups.iter()
+    }
+
+    /// The records that forget a whole group.
+    pub(super) fn forget_group(&self, group: &str) -> Vec<GroupRecord> {
+        let partitions = self.get(group).into_iter().flat_map(|kept| kept.offsets.keys());
+        let offsets = partitions.map(|partition| forget_offset(group, partition));
+        let whole = GroupRecord::Group { group: group.to_owned(), value: None };
+        offsets.chain([whole]).collect()
+    }
+
+    /// The records that forget every group's offsets on topics that `goes` names.
+    pub(super) fn forget_topics(&self, goes: impl Fn(&TopicName) -> bool) -> Vec<GroupRecord> {
+        self.offsets()
+            .filter(|(_, partition, _)| goes(&partition.topic))
+            .map(|(group, partition, _)| forget_offset(group, partition))
+            .collect()
+    }
+
+    /// The records that end what has outlived `retention_ms` in groups for which
+    /// `is_deserted`: an offset counts from its commit or from when the group became
+    /// empty, whichever is later; a group goes with its last offset.
+    pub(super) fn expire(
+        &self,
+        now: Timestamp,
+        retention_ms: i64,
+        is_deserted: impl Fn(&str) -> bool,
+    ) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        for (id, kept) in self.groups.iter().filter(|(id, _)| is_deserted(id)) {
+            let empty_since = kept.group.as_ref().map_or(Timestamp::NONE, |group| group.since);
+            let is_over = |since: Timestamp| since.plus_millis(retention_ms) <= now;
+            let over = |(_, value): &(&TopicPartition, &StoredOffset)| {
+                is_over(value.committed_at.max(empty_since))
+            };
+            let gone: Vec<_> = kept.offsets.iter().filter(over).collect();
+            let all = gone.len() == kept.offsets.len();
+            records.extend(gone.into_iter().map(|(partition, _)| forget_offset(id, partition)));
+            if all && kept.group.is_some() && is_over(empty_since) {
+                records.push(GroupRecord::Group { group: id.clone(), value: None });
+            }
+        }
+        records
+    }
+
+    /// The records that say of groups whose members a crash has taken that they are
+    /// empty as of `now`; without them their offsets would be as old as the group.
+    pub(super) fn bury_members(&self, now: Timestamp) -> Vec<GroupRecord> {
+        let bury = |(id, kept): (&String, &Kept)| {
+            let group = kept.group.as_ref().filter(|group| group.protocol.is_some())?;
+            let value = StoredGroup { protocol: None, since: now, ..group.clone() };
+            Some(GroupRecord::Group { group: id.clone(), value: Some(value) })
+        };
+        self.groups.iter().filter_map(bury).collect()
+    }
+
+    fn offsets(&self) -> impl Iterator<Item = (&str, &TopicPartition, &StoredOffset)> {
+        self.groups.iter().flat_map(|(id, kept)| {
+            kept.offsets.iter().map(|(partition, value)| (id.as_str(), partition, value))
+        })
+    }
+}
+
+fn forget_offset(group: &str, partition: &TopicPartition) -> GroupRecord {
+    GroupRecord::Offset { group: group.to_owned(), partition: partition.clone(), value: None }
+}
