@@ -97,7 +97,7 @@ impl<'a> Walk<'a> {
                 }
                 return;
             }
-            match self.definition(name) {
+            match self.definition(name).and_then(Value::as_object) {
                 Some(definition) => schema = definition,
                 None => return,
             }
@@ -128,7 +128,7 @@ impl<'a> Walk<'a> {
         }
         let wanted: Vec<&str> =
             type_names(types).filter(|name| *name != "null").map(in_words).collect();
-        let remedy = schema.get("description").and_then(Value::as_str).map(first_sentence);
+        let remedy = schema.get("description").and_then(Value::as_str).map(in_passing);
         self.report(format!("expected {}, found {}", wanted.join(" or "), in_short(value)), remedy);
         false
     }
@@ -179,7 +179,7 @@ impl<'a> Walk<'a> {
             if !fields.contains_key(name) {
                 let about = properties
                     .and_then(|known| known.get(name)?.get("description")?.as_str())
-                    .map(|about| format!("add it: {}", lower_first(&first_sentence(about))));
+                    .map(|about| format!("add it: {}", in_passing(about)));
                 self.report(format!("missing key {name:?}"), about);
             }
         }
@@ -249,7 +249,8 @@ impl<'a> Walk<'a> {
             return;
         }
         let words: Vec<&str> = forms.iter().flat_map(|form| words_of(form)).collect();
-        let tags: Vec<&str> = forms.iter().filter_map(|form| outer_tag(form)).collect();
+        let tags: Vec<&str> =
+            forms.iter().filter_map(|form| outer_tag(self.resolved(form))).collect();
         match value {
             Value::String(_) if !words.is_empty() => self.unknown_word(value, &words),
             Value::Object(fields) if !tags.is_empty() && fields.len() == 1 => {
@@ -282,6 +283,7 @@ impl<'a> Walk<'a> {
     fn meant_by_tag(&self, forms: &[&'a Value], value: &Value) -> Option<&'a Value> {
         let fields = value.as_object()?;
         forms.iter().copied().find(|form| {
+            let form = self.resolved(form);
             let inner = form["properties"].as_object().is_some_and(|properties| {
                 properties.iter().any(|(name, property)| {
                     property.get("const").is_some_and(|tag| fields.get(name) == Some(tag))
@@ -292,15 +294,17 @@ impl<'a> Walk<'a> {
     }
 
     fn accepts_type(&self, form: &'a Value, value: &Value) -> bool {
-        let Some(mut schema) = form.as_object() else { return true };
-        if let Some(definition) = definition_name(schema).and_then(|name| self.definition(name)) {
-            schema = definition;
-        }
+        let Some(schema) = self.resolved(form).as_object() else { return true };
         schema.get("type").is_none_or(|types| type_names(types).any(|name| is_of_type(name, value)))
     }
 
-    fn definition(&self, name: &str) -> Option<&'a Map<String, Value>> {
-        self.root.get("$defs")?.get(name)?.as_object()
+    fn definition(&self, name: &str) -> Option<&'a Value> {
+        self.root.get("$defs")?.get(name)
+    }
+
+    fn resolved(&self, schema: &'a Value) -> &'a Value {
+        let definition = schema.as_object().and_then(definition_name);
+        definition.and_then(|name| self.definition(name)).unwrap_or(schema)
     }
 
     fn report(&mut self, what: String, remedy: Option<String>) {
@@ -375,13 +379,11 @@ fn words_of(form: &Value) -> impl Iterator<Item = &str> {
     form["const"].as_str().into_iter().chain(listed)
 }
 
-fn first_sentence(text: &str) -> String {
-    let line = text.split("\n\n").next().unwrap_or_default().replace('\n', " ");
-    let end = line.find(". ").unwrap_or(line.len());
-    line[..end].trim_end_matches('.').to_owned()
-}
-
-fn lower_first(text: &str) -> String {
+/// The first sentence of a description, as a remedy says it.
+pub(crate) fn in_passing(description: &str) -> String {
+    let text = description.split("\n\n").next().unwrap_or_default().replace('\n', " ");
+    let end = text.find(". ").unwrap_or(text.len());
+    let text = text[..end].trim_end_matches('.').replace('`', "\"");
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

@@ -129,7 +129,7 @@ fn tables(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
             if has_fields != field.is_some() {
                 let words = |fields| if fields { "fields" } else { "one document" };
                 let what = format!(
-                    "table {table:?} holds {} a key here, and {} at {}",
+                    "table {table:?} holds {} under a key here, and {} at {}",
                     words(field.is_some()),
                     words(has_fields),
                     first.spot.place()

@@ -19,6 +19,7 @@ use super::{
     format::FileYaml,
     node::{Entry, Node, SourceText, Yaml},
     report::{At, Report},
+    sources::check_name,
     variables::{self, Lookup},
 };
 
@@ -128,10 +129,12 @@ impl Document {
             }
             None => missing("version", "begin the file with \"version: 1\"", report),
         }
-        if file.name.is_none() {
-            missing("name", "name the application, such as \"name: orders\"", report);
+        match (&file.name, at.get("name")) {
+            (Some(name), Some(at)) => check_name("application", name, &at, report),
+            (None, Some(_)) => {}
+            _ => missing("name", "name the application, such as \"name: orders\"", report),
         }
-        Some(Head { name: file.name?.to_string(), memory: file.memory, tests: self.tests() })
+        Some(Head { name: file.name?, memory: file.memory, tests: self.tests() })
     }
 
     /// Test files, each relative to the file that names it.

@@ -1,8 +1,9 @@
 //! Endpoints: HTTP paths over the stores that the file's pipelines fill.
 
 use courant_model::limits::{FIND_LIMIT_MAX, URL_BYTES_MAX};
-use courant_stores::{Filter, SortKey};
+use courant_stores::{Filter, SortKey, StoreError};
 use indexmap::IndexMap;
+use matchit::InsertError;
 
 use super::{
     document::Document,
@@ -38,9 +39,21 @@ pub(super) fn read<'a>(
     for (path, at) in document.section_in("endpoints", profile) {
         if let Err((what, remedy)) = check_path(path) {
             report.at(&at, what, remedy);
-        } else if let Err(error) = router.insert(path, ()) {
-            let what = format!("path {path:?} cannot be a route: {error}");
-            report.at(&at, what, "write parameters as whole segments: /orders/{id}");
+        } else {
+            match router.insert(path, ()) {
+                Ok(()) => {}
+                Err(InsertError::Conflict { with }) => {
+                    report.at(
+                        &at,
+                        format!("path {path:?} meets path {with:?}"),
+                        "keep one of them",
+                    );
+                }
+                Err(_) => {
+                    let remedy = "write parameters as whole segments: /orders/{id}";
+                    report.at(&at, format!("path {path:?} is no route"), remedy);
+                }
+            }
         }
         if let Some(plan) = endpoint(path, &at, pipelines, report) {
             endpoints.insert(path.to_owned(), ReadEndpoint { at, plan });
@@ -85,13 +98,16 @@ fn endpoint(
             return None;
         }
         (None, None) => {
-            let mut keys = at.fields().map(|(key, _)| key);
-            let word = keys.next().unwrap_or_default();
-            let remedy = match word {
-                "view" => Some("continuous queries are not in this version".to_owned()),
-                word => suggest(word, "add one of", &["history", "cache"]),
-            };
-            report.at(at, "endpoint names no store", &remedy.unwrap_or_default());
+            for (key, at) in at.fields().filter(|(key, _)| *key != "profile") {
+                let remedy = match key {
+                    "view" | "stream" => Some("continuous queries are not in this version".into()),
+                    _ => suggest(key, "the stores are", &["history", "cache"]),
+                };
+                report.at(&at, format!("unknown store {key:?}"), &remedy.unwrap_or_default());
+            }
+            if at.fields().all(|(key, _)| key == "profile") {
+                report.at(at, "endpoint names no store", "add one of history, cache");
+            }
             return None;
         }
     };
@@ -116,11 +132,11 @@ fn history(
     let limit = yaml.limit().min(FIND_LIMIT_MAX);
     let filter = at.get("filter").map_or(Some(Filter::All), |at| {
         let parsed = Filter::parse(&at.node.json());
-        parsed.map_err(|error| report.message(&at, &error.to_string())).ok()
+        parsed.map_err(|error| refused("filter", &error, &at, report)).ok()
     });
     let sort = at.get("sort").map_or(Some(Vec::new()), |at| {
         let parsed = SortKey::parse_list(yaml.sort.as_deref().unwrap_or_default());
-        parsed.map_err(|error| report.message(&at, &error.to_string())).ok()
+        parsed.map_err(|error| refused("sort", &error, &at, report)).ok()
     });
     match parameters(path).as_slice() {
         [] => Some(EndpointPlan::HistoryList {
@@ -147,6 +163,15 @@ fn history(
     }
 }
 
+fn refused(kind: &str, error: &StoreError, at: &At<'_>, report: &mut Report) {
+    match error {
+        StoreError::InvalidFilter { why, .. } => {
+            report.message(at, &format!("{kind} is invalid: {why}"));
+        }
+        other => report.message(at, &other.to_string()),
+    }
+}
+
 fn cache(
     yaml: CacheEndpointYaml,
     path: &str,
@@ -166,7 +191,8 @@ fn cache(
             Some(EndpointPlan::Cache { table: yaml.cache, key: (*key).into(), field })
         }
         other => {
-            let what = format!("path {path:?} has {} parameters", other.len());
+            let count = if other.is_empty() { "no".into() } else { other.len().to_string() };
+            let what = format!("path {path:?} has {count} parameters");
             report.at(at, what, "a cache answers by key: /orders/{key}, or /orders/{key}/{field}");
             None
         }

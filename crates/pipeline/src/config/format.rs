@@ -31,7 +31,8 @@ pub(super) struct FileYaml {
     /// Version of the format; always 1.
     pub(super) version: Option<u32>,
     /// Name of the application. It begins the names of its consumer groups.
-    pub(super) name: Option<TopicName>,
+    #[schemars(length(min = 1, max = 100))]
+    pub(super) name: Option<String>,
     /// Budget over prefetch, buffers and caches of the whole process.
     #[serde(default = "memory")]
     pub(super) memory: ByteSize,

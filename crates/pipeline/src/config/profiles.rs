@@ -36,7 +36,10 @@ pub(super) fn choose(document: &Document, wanted: Option<&str>, report: &mut Rep
                 let remedy = match nearest(name, known.iter().copied()) {
                     Some(near) => format!("did you mean {near:?}?"),
                     None => {
-                        format!("declare it under \"profiles\"; there are {}", known.join(", "))
+                        format!(
+                            "declare it under \"profiles\"; the profiles are {}",
+                            known.join(", ")
+                        )
                     }
                 };
                 report.at(&only, format!("unknown profile {name:?}"), &remedy);

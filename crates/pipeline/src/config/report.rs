@@ -8,6 +8,7 @@
 use courant_model::{Place, Problem, Problems};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::node::{Node, Spot, Yaml};
 use crate::{connector::OptionProblem, options};
@@ -112,13 +113,40 @@ impl Report {
         }
     }
 
-    /// Reads a value into a type; `None` when it does not fit, and why is noted.
+    /// Reads a value into a type. What does not fit is noted and, where it can be,
+    /// left out, so that the rest is still checked; else the answer is `None`.
     pub(crate) fn read<T: DeserializeOwned + JsonSchema>(&mut self, at: &At<'_>) -> Option<T> {
-        options::parse(&at.node.json()).map_err(|found| self.options(at, found)).ok()
+        let mut value = at.node.json();
+        let found = match options::parse(&value) {
+            Ok(read) => return Some(read),
+            Err(found) => found,
+        };
+        let pruned = found.iter().all(|problem| prune(&mut value, &problem.path));
+        self.options(at, found);
+        if pruned { options::parse(&value).ok() } else { None }
     }
 
     pub(crate) fn into_result(self) -> Result<(), Problems> {
         self.problems.into_result()
+    }
+}
+
+/// Removes the innermost key on a path; `false` where there is none.
+fn prune(value: &mut Value, path: &[String]) -> bool {
+    let Some((first, rest)) = path.split_first() else { return false };
+    match value {
+        Value::Object(fields) => {
+            let Some(inner) = fields.get_mut(first) else { return true };
+            if !prune(inner, rest) {
+                fields.shift_remove(first);
+            }
+            true
+        }
+        Value::Array(items) => {
+            let item = first.parse().ok().and_then(|index: usize| items.get_mut(index));
+            item.is_some_and(|item| prune(item, rest))
+        }
+        _ => false,
     }
 }
 

@@ -4,7 +4,7 @@
 //! the connector itself. A source of another profile is not checked, because its
 //! connector may be missing from this build.
 
-use courant_model::{TopicName, limits::TOPIC_NAME_CHARS_MAX};
+use courant_model::{TopicName, limits::TOPIC_NAME_CHARS_MAX, problem::nearest};
 use indexmap::IndexMap;
 
 use super::{
@@ -72,10 +72,17 @@ fn source(at: &At<'_>, connectors: &Connectors, report: &mut Report) -> Option<S
     let mut found = None;
     for (key, options) in at.fields().filter(|(key, _)| !is_common(key)) {
         let Some(kind) = connectors.source(key) else {
-            let keys: Vec<&str> = known.iter().chain(&SOURCE_KEYS).copied().collect();
-            let remedy = suggest(key, "the connectors are", &keys);
-            report.at(&options, format!("unknown connector {key:?}"), &remedy.unwrap_or_default());
-            found = found.or(Some((key, None)));
+            match nearest(key, SOURCE_KEYS) {
+                Some(near) => {
+                    let remedy = format!("did you mean {near:?}?");
+                    report.at(&options, format!("unknown key {key:?}"), &remedy);
+                }
+                None => {
+                    let remedy = suggest(key, "the connectors are", &known).unwrap_or_default();
+                    report.at(&options, format!("unknown connector {key:?}"), &remedy);
+                    found = found.or(Some((key, None)));
+                }
+            }
             continue;
         };
         if let Some((first, _)) = found {

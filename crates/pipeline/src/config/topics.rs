@@ -5,7 +5,7 @@
 
 use courant_log::TopicSettings;
 use courant_model::{
-    Column, Columns, TopicName,
+    ByteSize, Column, Columns, TopicName,
     limits::{MESSAGE_BYTES_MAX, TOPICS_MAX},
 };
 use indexmap::{IndexMap, IndexSet};
@@ -78,9 +78,9 @@ fn topic(at: &At<'_>, report: &mut Report) -> Option<TopicPlan> {
     if topic.message_bytes.as_usize() > MESSAGE_BYTES_MAX {
         let at = at.get("message_bytes").unwrap_or_else(|| at.clone());
         let what = format!("message size {} is too large", topic.message_bytes);
-        report.at(&at, what, &format!("at most {MESSAGE_BYTES_MAX} bytes are allowed"));
-    }
-    if topic.segment_bytes < topic.message_bytes {
+        let most = ByteSize::from_bytes(MESSAGE_BYTES_MAX as u64);
+        report.at(&at, what, &format!("at most {most} is allowed"));
+    } else if topic.segment_bytes < topic.message_bytes {
         let at = at.get("segment_bytes").unwrap_or_else(|| at.clone());
         let what = format!("segment size {} is smaller than a message", topic.segment_bytes);
         report.at(&at, what, &format!("use {} or more", topic.message_bytes));

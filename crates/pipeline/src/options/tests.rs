@@ -76,7 +76,7 @@ fn every_fault_is_found_at_once() {
         "copies: expected a number of at most 10, found 11",
         r#"copie: unknown key "copie"; did you mean "copies"?"#,
         r#"nested.0.field: field path "a..b" has an empty segment; write names joined by dots"#,
-        "nested.1.size: expected a text, found 7; A number of bytes with its unit, such as 64MiB",
+        "nested.1.size: expected a text, found 7; a number of bytes with its unit, such as 64MiB",
         r#"nested.1: missing key "field""#,
         "nested.2: expected a map, found 3",
         r#": missing key "every"; add it: how often"#,

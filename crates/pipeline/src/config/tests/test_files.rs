@@ -70,6 +70,8 @@ tests:
 "#;
     let found = read(text).unwrap_err().to_string();
     let expected = r#"app/orders.test.yaml:4:5: "yesterday" is no instant; write RFC 3339, such as 2026-01-01T00:00:00Z
+app/orders.test.yaml:6:17: unknown topic "order"; did you mean "orders"?
+app/orders.test.yaml:6:41: record has both "value" and "text"; keep one
 app/orders.test.yaml:6:66: unknown key "vale"; did you mean "value"?
 app/orders.test.yaml:7:17: unknown topic "order"; did you mean "orders"?
 app/orders.test.yaml:8:9: duration "soon" has no number; write one such as 500ms
