@@ -97,6 +97,28 @@ pub const PIPELINE_BATCH_RECORDS_MAX: usize = 8_192;
 /// Bytes that a pipeline task takes at a time.
 pub const PIPELINE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Bytes that a partition reads at a time while it waits for news, outside of the
+/// memory budget; once it is behind, its reads count there.
+pub const PIPELINE_IDLE_READ_BYTES: usize = 64 * 1024;
+
+/// Events that run through the steps on an async thread; more of them would hold up
+/// others, and go to a blocking thread, which costs some 10 µs.
+pub const PIPELINE_INLINE_EVENTS_MAX: usize = 256;
+
+/// How long a partition that is given back may finish what it has in flight; within
+/// a group's shortest rebalance time-outs.
+pub const PARTITION_DRAIN_MS_MAX: u64 = 5_000;
+
+/// Items of one list that a `split` step takes apart.
+pub const SPLIT_ITEMS_MAX: usize = 100_000;
+
+/// Bytes of the block cache of the engine's own state; it is read on start only.
+pub const STATE_CACHE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// How long dead letters are kept, unless their topic is declared: long enough for
+/// somebody to come back from leave.
+pub const DEAD_LETTERS_KEPT_MS: u64 = 30 * 24 * 3_600 * 1_000;
+
 /// The whole process's budget for prefetch, buffers and caches, unless set.
 pub const MEMORY_BYTES_DEFAULT: u64 = 512 * 1024 * 1024;
 
@@ -251,3 +273,58 @@ pub const CACHE_KEYS_LIMIT_MAX: usize = 1_000;
 
 /// Dead letters that one request may send back to their topic.
 pub const REDRIVE_RECORDS_MAX: usize = 1_000;
+
+/// Columns of one topic; every one of them has a builder in every batch.
+pub const SQL_COLUMNS_MAX: usize = 1_024;
+
+/// Fields of a nested object that inference takes for a struct; an object with more
+/// is used as a map, whose keys are data.
+pub const SQL_INFERRED_FIELDS_MAX: usize = 256;
+
+/// Bytes of one SQL text.
+pub const SQL_TEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Tokens of one SQL text, spaces included; a chain of operators is as deep as it is long.
+pub const SQL_TOKENS_MAX: usize = 16 * 1024;
+
+/// Depth of one SQL expression; planning and evaluation recurse.
+pub const SQL_DEPTH_MAX: usize = 256;
+
+/// Records that a source hands over at a time; one durable write serves them all.
+pub const SOURCE_BATCH_RECORDS_MAX: usize = 10_000;
+
+/// Bytes that a source reads or hands over at a time, one long record apart.
+pub const SOURCE_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes that are kept of an input which is no record because it is too long.
+pub const REJECTED_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes of one file of `format: json`, which is read whole.
+pub const JSON_FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Files that one file source follows; each has an entry in what it remembers.
+pub const FILE_SOURCE_FILES_MAX: usize = 10_000;
+
+/// Files that one file source holds open, to read the rest of one that is replaced.
+pub const FILE_SOURCE_HANDLES_MAX: usize = 256;
+
+/// First bytes of a file that tell it from another with the same inode.
+pub const FILE_HEAD_BYTES_MAX: usize = 256;
+
+/// Files that one file sink holds open: paths with dates, and late records.
+pub const FILE_SINK_HANDLES_MAX: usize = 16;
+
+/// How long a request waits for the log before it is told to come back.
+pub const HTTP_APPEND_MS_MAX: u64 = 30_000;
+
+/// Records in one request of a webhook.
+pub const WEBHOOK_BATCH_RECORDS_MAX: usize = 1_000;
+
+/// Tries of one request before the whole write is left to the pipeline's back-off.
+pub const WEBHOOK_TRIES_MAX: u32 = 3;
+
+/// Bytes of a webhook's answer that are read, to quote it in an error.
+pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Numbers that a source reserves with one durable write.
+pub const SEQUENCE_RESERVE: u64 = 1_000;

@@ -1,0 +1,107 @@
+//! What the HTTP side is given, and what all requests share.
+//!
+//! [`ServeContext`] is filled in by the binary (or a test); [`Shared`] adds what one
+//! router needs for itself. Neither decides anything.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use courant_log::Log;
+use courant_model::{Clock, limits::STREAM_SUBSCRIBERS_MAX};
+use courant_pipeline::{plan::EndpointPlan, routes::RouteTable};
+use courant_stores::{Cache, History};
+use indexmap::IndexMap;
+use metrics_exporter_prometheus::PrometheusHandle;
+use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{endpoints::Endpoints, error::ApiError, guard::Security, pipelines::Pipelines};
+
+/// Everything that is served.
+#[derive(Debug)]
+pub struct ServeContext {
+    pub about: About,
+    pub log: Arc<dyn Log>,
+    pub cache: Arc<dyn Cache>,
+    pub history: Arc<dyn History>,
+    pub pipelines: Arc<dyn Pipelines>,
+    /// The file's endpoints, by path.
+    pub endpoints: IndexMap<String, EndpointPlan>,
+    /// Routes that running sources serve.
+    pub routes: Arc<RouteTable>,
+    pub clock: Arc<dyn Clock>,
+    /// Renders `/metrics`; `None`: there is nothing to render.
+    pub metrics: Option<PrometheusHandle>,
+    pub readiness: watch::Receiver<Readiness>,
+    pub security: Security,
+    /// Cancelled when the process stops: every stream ends at once.
+    pub stop: CancellationToken,
+}
+
+/// Who answers; told at `/api/v1/info`.
+#[derive(Debug, Clone, Default)]
+pub struct About {
+    /// `name:` of the file.
+    pub name: String,
+    pub version: String,
+    pub profile: String,
+    /// By protocol: `http`, `kafka`, …
+    pub ports: BTreeMap<String, u16>,
+}
+
+/// Whether requests will be served well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Readiness {
+    Starting,
+    Ready,
+    Stopping,
+}
+
+/// What the requests of one router share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) context: ServeContext,
+    pub(crate) endpoints: Endpoints,
+    /// One redrive at a time, so that its record of what was sent back holds.
+    pub(crate) redrive: Mutex<()>,
+    /// The document of `/openapi.json` without what changes while it runs.
+    pub(crate) openapi: serde_json::Value,
+    pub(crate) started_micros: i64,
+    subscribers: Arc<Semaphore>,
+}
+
+impl Shared {
+    pub(crate) fn new(
+        context: ServeContext,
+        endpoints: Endpoints,
+        openapi: serde_json::Value,
+    ) -> Self {
+        Self {
+            endpoints,
+            openapi,
+            redrive: Mutex::new(()),
+            started_micros: context.clock.now_micros(),
+            subscribers: Arc::new(Semaphore::new(STREAM_SUBSCRIBERS_MAX)),
+            context,
+        }
+    }
+
+    pub(crate) fn log(&self) -> &dyn Log {
+        &*self.context.log
+    }
+
+    pub(crate) fn history(&self) -> &dyn History {
+        &*self.context.history
+    }
+
+    pub(crate) fn cache(&self) -> &dyn Cache {
+        &*self.context.cache
+    }
+
+    /// Takes one of the places for subscribers; it is free again with the permit.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManySubscribers`].
+    pub(crate) fn subscribe(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.subscribers).try_acquire_owned().map_err(|_| ApiError::TooManySubscribers)
+    }
+}
