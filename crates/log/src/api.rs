@@ -75,7 +75,8 @@ pub trait Log: Send + Sync + std::fmt::Debug + 'static {
     ///
     /// # Errors
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`],
-    /// [`LogError::RecordTooLarge`] (then nothing was appended), storage failures.
+    /// [`LogError::RecordTooLarge`], [`LogError::InvalidRecord`] for a record without a
+    /// key in a compacted topic (then nothing was appended), storage failures.
     async fn append(
         &self,
         topic: &TopicName,
@@ -215,7 +216,7 @@ pub struct TopicChange {
 }
 
 /// A topic as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TopicDescription {
     pub name: TopicName,
     /// Stays the same for the topic's life; a topic created again gets another.
@@ -226,7 +227,7 @@ pub struct TopicDescription {
 }
 
 /// The offsets of a partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PartitionOffsets {
     /// The first record that is still there.
     pub start: Offset,
@@ -375,7 +376,7 @@ pub struct Committed {
 }
 
 /// A group in a list.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupSummary {
     pub id: String,
     pub state: GroupState,
@@ -394,7 +395,7 @@ pub enum GroupState {
 }
 
 /// A group as it is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupDescription {
     pub id: String,
     pub state: GroupState,
@@ -406,7 +407,7 @@ pub struct GroupDescription {
 }
 
 /// A member of a group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemberDescription {
     pub id: String,
     pub instance_id: Option<String>,
@@ -415,7 +416,7 @@ pub struct MemberDescription {
 }
 
 /// A group's place on one partition.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupOffset {
     #[serde(flatten)]
     pub partition: TopicPartition,

@@ -1,10 +1,23 @@
 //! The event log: what every record passes through.
 //!
 //! [`Log`] is the role; [`EmbeddedLog`] keeps it in a folder of this machine. The
-//! rest of Courant sees the trait and the types of [`api`] only.
+//! rest of Courant sees the trait and the types of [`api`] only; a broker and
+//! measurements use the raw calls of [`EmbeddedLog`] and [`batch`] too.
+//!
+//! Inside, from the outside in: `embedded` (topics, groups, upkeep), `partition`
+//! (append, read, recovery, retention, compaction), `segment` (a file and its
+//! indexes), `batch` (bytes), `disk` (the file system, replaceable in tests).
 
 pub mod api;
+pub mod batch;
+mod disk;
+mod embedded;
 pub mod error;
+pub mod group;
+mod options;
+mod partition;
+mod partitioner;
+mod segment;
 
 pub use api::{
     Appended, AutoOffsetReset, Committed, Committer, GroupChange, GroupDescription, GroupMember,
@@ -12,4 +25,8 @@ pub use api::{
     PartitionReader, Read, ReadLimit, Retention, Subscription, TopicChange, TopicDescription,
     TopicSettings, TopicSpec,
 };
+pub use embedded::{EmbeddedLog, FetchLimit};
 pub use error::{ErrorCode, LogError};
+pub use options::{Durability, DurabilityError, LogOptions};
+pub use partition::{AbortedTransaction, Ends, Fetched, RecoveryReport, Stop};
+pub use partitioner::partition_of;

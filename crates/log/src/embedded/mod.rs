@@ -1,0 +1,279 @@
+//! The embedded log: [`Log`] in a folder of this machine.
+//!
+//! [`EmbeddedLog`] joins the storage ([`core`]) with the groups' coordinator and
+//! offers both the trait that pipelines use and the raw calls that a broker needs:
+//! producers' batches verbatim in, whole batches out. It also runs the upkeep.
+//!
+//! Idempotent producers are complete. Of transactions the partition's side is here
+//! (markers, last stable offset, aborted lists); who begins and ends them, a
+//! transaction coordinator, is not: nobody should be offered transactions yet.
+
+mod core;
+mod log;
+mod meta;
+mod offsets;
+mod produce;
+#[cfg(test)]
+mod tests;
+mod topic;
+mod upkeep;
+mod workers;
+
+use std::{fs::File, path::Path, sync::Arc};
+
+use bytes::Bytes;
+use courant_model::{Offset, PartitionId, Position, Record, Timestamp, TopicName, TopicPartition};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use self::core::FetchLimit;
+use self::{
+    core::{Core, blocking},
+    offsets::OffsetsTopic,
+    topic::Topic,
+    upkeep::Upkeep,
+};
+use crate::{
+    Appended, LogError, LogOptions, Retention, TopicDescription, batch,
+    disk::{Disk, LocalDisk, doing},
+    group::{Coordinator, GroupOptions, OFFSETS_TOPIC, TopicPartitions},
+    partition::{Ends, Environment, Fetched, RecoveryReport},
+};
+
+/// A log in a folder. Cheap to clone; all clones are one log.
+///
+/// [`crate::Log::close`] leaves a folder that opens at once. A log that is dropped
+/// instead is opened as after a crash: nothing acknowledged is lost.
+#[derive(Debug, Clone)]
+pub struct EmbeddedLog {
+    core: Arc<Core>,
+    groups: Coordinator,
+    _upkeep: Arc<Upkeep>,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a folder, creating it if it is not there, and tells what a
+    /// crash made it cut off. Its blocking work runs on the current runtime.
+    ///
+    /// # Errors
+    /// [`LogError::FolderInUse`]; storage failures.
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub async fn open(
+        folder: &Path,
+        options: LogOptions,
+    ) -> Result<(Self, Vec<RecoveryReport>), LogError> {
+        let root = folder.to_owned();
+        let lock = blocking(move || lock(&root)).await?;
+        Self::open_on(Arc::new(LocalDisk), folder, Some(lock), options).await
+    }
+
+    async fn open_on(
+        disk: Arc<dyn Disk>,
+        folder: &Path,
+        lock: Option<File>,
+        options: LogOptions,
+    ) -> Result<(Self, Vec<RecoveryReport>), LogError> {
+        let LogOptions { durability, clock, compression, .. } = options.clone();
+        let environment = Environment { disk, clock: Arc::clone(&clock), durability };
+        let root = folder.to_owned();
+        let (core, reports) =
+            blocking(move || Core::open(root, environment, lock, compression)).await?;
+        let core = Arc::new(core);
+        let store = Arc::new(OffsetsTopic::new(Arc::clone(&core))?);
+        let topics = partition_counts(&core)?;
+        let groups = Coordinator::open(store, topics, clock, GroupOptions::default()).await?;
+        let upkeep = Arc::new(Upkeep::start(&core, &options));
+        Ok((Self { core, groups, _upkeep: upkeep }, reports))
+    }
+
+    /// The groups' coordinator, for members that come over the network.
+    pub const fn coordinator(&self) -> &Coordinator {
+        &self.groups
+    }
+
+    /// Stays the same for the life of the folder.
+    pub fn cluster_id(&self) -> Uuid {
+        self.core.cluster_id
+    }
+
+    /// All topics by name, the log's own among them.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`].
+    pub fn all_topics(&self) -> Result<Vec<TopicDescription>, LogError> {
+        Ok(self.core.topics()?.iter().map(|topic| topic.describe()).collect())
+    }
+
+    /// Appends one batch as a producer encoded it; only its place is written into it.
+    /// Answers when it is as durable as the log promises. A repeated batch of an
+    /// idempotent producer is answered with its first offsets.
+    ///
+    /// # Errors
+    /// [`LogError::CorruptBatch`] for anything that [`batch::validate`] refuses,
+    /// control batches and batches of transactions; [`LogError::RecordTooLarge`];
+    /// [`LogError::OutOfOrderSequence`]; [`LogError::ProducerFenced`]; storage failures.
+    ///
+    /// # Cancel safety
+    /// Dropped, the batch may still be appended.
+    pub async fn append_batch(
+        &self,
+        partition: &TopicPartition,
+        bytes: Bytes,
+    ) -> Result<Appended, LogError> {
+        let topic = self.core.topic(&partition.topic)?;
+        let found = topic.partition(partition.partition)?;
+        let max_bytes = topic.settings().message_bytes_max.as_usize();
+        if bytes.len() > max_bytes {
+            let (topic, found_bytes) = (partition.topic.clone(), bytes.len());
+            return Err(LogError::RecordTooLarge { topic, found_bytes, max_bytes });
+        }
+        let refused = |why: String| LogError::CorruptBatch { partition: partition.clone(), why };
+        let header = batch::validate(&bytes).map_err(|error| refused(error.to_string()))?;
+        if header.is_control() || header.is_transactional() {
+            return Err(refused("it belongs to a transaction, which nobody has begun".to_owned()));
+        }
+        if topic.settings().cleanup != Retention::Delete && !batch::has_keys(&bytes) {
+            let (topic, why) = (partition.topic.clone(), produce::NEEDS_KEY);
+            return Err(LogError::InvalidRecord { topic, why });
+        }
+        self.core.submit(found, bytes, header, None).await?.done().await
+    }
+
+    /// Whole batches from the one that holds `from`, waiting for the first.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] below the start or above the end; unknown topics
+    /// and partitions; storage failures.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    pub async fn fetch(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        limit: FetchLimit,
+    ) -> Result<Fetched, LogError> {
+        self.core.fetch(partition, from, limit).await
+    }
+
+    /// Follows how far a partition may be read, for readers that wait for several.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
+    pub fn watch(&self, partition: &TopicPartition) -> Result<watch::Receiver<Ends>, LogError> {
+        Ok(self.core.partition(partition)?.watch())
+    }
+
+    /// The largest timestamp of a partition and the first record that has it.
+    ///
+    /// # Errors
+    /// Unknown topics and partitions; storage failures.
+    pub async fn largest_timestamp(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Option<(Timestamp, Offset)>, LogError> {
+        let partition = self.core.partition(partition)?;
+        blocking(move || partition.largest_timestamp()).await
+    }
+
+    /// A producer id that no producer of this folder ever had.
+    ///
+    /// # Errors
+    /// Storage failures.
+    pub async fn allocate_producer_id(&self) -> Result<i64, LogError> {
+        let core = Arc::clone(&self.core);
+        blocking(move || core.allocate_producer_id()).await
+    }
+
+    /// Removes old records and compacts, everywhere, as of `now`. Runs by itself
+    /// every [`LogOptions::housekeeping`].
+    ///
+    /// # Errors
+    /// The first storage failure; the other partitions were kept all the same.
+    pub async fn housekeep(&self, now: Timestamp) -> Result<(), LogError> {
+        let core = Arc::clone(&self.core);
+        blocking(move || core.housekeep(now)).await
+    }
+
+    /// Lets another log open the folder, as the end of this process would.
+    #[cfg(test)]
+    fn release_folder(&self) {
+        self.core.release_folder();
+    }
+
+    fn tell_groups(&self) -> Result<(), LogError> {
+        self.groups.topics_changed(|| partition_counts(&self.core))
+    }
+}
+
+/// Appends records and waits; one position for each, in order.
+async fn append(
+    core: &Core,
+    topic: &TopicName,
+    partition: Option<PartitionId>,
+    records: Vec<Record>,
+) -> Result<Vec<Position>, LogError> {
+    let topic = core.topic(topic)?;
+    let count = records.len();
+    let packed = pack(core, &topic, partition, records).await?;
+    let mut pending = Vec::with_capacity(packed.len());
+    for batch in packed {
+        let to = topic.partition(batch.partition)?;
+        let name = to.name().clone();
+        let handed = core.submit(to, batch.batch, batch.header, None).await?;
+        pending.push((name, batch.places, handed));
+    }
+    let mut positions = vec![None; count];
+    for (partition, places, handed) in pending {
+        let appended = handed.done().await?;
+        for (offset, place) in (appended.base_offset..).zip(places) {
+            positions[place] = Some(Position { partition: partition.clone(), offset });
+        }
+    }
+    Ok(positions.into_iter().flatten().collect())
+}
+
+/// Packs on the caller's thread what is quickly packed, the rest on a blocking one.
+async fn pack(
+    core: &Core,
+    topic: &Arc<Topic>,
+    partition: Option<PartitionId>,
+    records: Vec<Record>,
+) -> Result<Vec<produce::Packed>, LogError> {
+    let (now, compression) = (core.environment.clock.now(), core.compression);
+    let bytes: usize = records.iter().map(Record::size_bytes).sum();
+    if bytes <= courant_model::limits::APPEND_BATCH_BYTES {
+        return produce::pack(topic, partition, records, compression, now);
+    }
+    let topic = Arc::clone(topic);
+    blocking(move || produce::pack(&topic, partition, records, compression, now)).await
+}
+
+fn partition_counts(core: &Core) -> Result<TopicPartitions, LogError> {
+    Ok(core.topics()?.iter().map(|topic| (topic.name.clone(), topic.count())).collect())
+}
+
+/// Takes the folder for this process, for as long as the file is open.
+fn lock(folder: &Path) -> Result<File, LogError> {
+    let failed = |error| LogError::storage(doing("locking data folder", folder), error);
+    std::fs::create_dir_all(folder).map_err(failed)?;
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(folder.join("lock"))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(std::fs::TryLockError::WouldBlock) => {
+            Err(LogError::FolderInUse { folder: folder.to_owned() })
+        }
+        Err(std::fs::TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+fn is_internal(topic: &Topic) -> bool {
+    topic.name.as_str() == OFFSETS_TOPIC
+}
