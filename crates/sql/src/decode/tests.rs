@@ -1,0 +1,1 @@
+//! What decodes, what is rejected, and that nothing panics.
