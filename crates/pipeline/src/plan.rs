@@ -13,6 +13,12 @@ use indexmap::IndexMap;
 
 use crate::connector::{SinkFactory, SourceFactory};
 
+mod graph;
+mod print;
+
+pub use graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, graph};
+pub use print::print;
+
 /// A whole file, ready to run.
 #[derive(Debug, Clone)]
 pub struct Plan {
@@ -176,3 +182,28 @@ pub enum EndpointPlan {
     /// second parameter.
     Cache { table: String, key: String, field: Option<String> },
 }
+
+impl StepPlan {
+    /// The step's key in the file.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Sql { .. } => "sql",
+            Self::Key { .. } => "key",
+            Self::Split { .. } => "split",
+            Self::Route { .. } => "route",
+            Self::Deduplicate { .. } => "deduplicate",
+        }
+    }
+
+    /// Where a route sends events, branch by branch; nothing for other steps.
+    pub fn destinations(&self) -> impl Iterator<Item = &Destination> {
+        let (branches, otherwise) = match self {
+            Self::Route { branches, otherwise } => (branches.as_slice(), Some(otherwise)),
+            _ => (&[][..], None),
+        };
+        branches.iter().map(|branch| &branch.to).chain(otherwise)
+    }
+}
+
+#[cfg(test)]
+mod tests;

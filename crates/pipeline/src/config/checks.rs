@@ -106,12 +106,7 @@ fn written(plan: &PipelinePlan) -> impl Iterator<Item = &TopicName> {
         TargetPlan::Topic { topic } => Some(topic),
         _ => None,
     });
-    let destinations = plan.steps.iter().flat_map(|step| match step {
-        StepPlan::Route { branches, otherwise } => {
-            branches.iter().map(|branch| &branch.to).chain([otherwise]).collect()
-        }
-        _ => Vec::new(),
-    });
+    let destinations = plan.steps.iter().flat_map(StepPlan::destinations);
     let routed = destinations.filter_map(|destination| match destination {
         Destination::Topic(topic) => Some(topic),
         Destination::Next | Destination::Drop => None,

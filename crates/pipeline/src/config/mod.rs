@@ -148,4 +148,4 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

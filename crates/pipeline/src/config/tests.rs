@@ -105,12 +105,12 @@ pub(super) fn load_from(files: &Memory, profile: Option<&str>) -> Result<Plan, P
     load(Path::new("app/courant.yaml"), &options)
 }
 
-fn plan_of(text: &str) -> Plan {
+pub(crate) fn plan_of(text: &str) -> Plan {
     load_from(&Memory::default().with("app/courant.yaml", text), None)
         .unwrap_or_else(|problems| panic!("{problems}"))
 }
 
-const WHOLE: &str = r#"
+pub(crate) const WHOLE: &str = r#"
 version: 1
 name: shop
 memory: 256MiB

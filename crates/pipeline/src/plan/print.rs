@@ -1,0 +1,209 @@
+//! A plan as text: what flows where, line by line, for people and snapshots.
+//!
+//! Options of connectors stay out, because they may hold secrets; so do the values
+//! of an endpoint's filter.
+
+use std::fmt::{self, Display, Write as _};
+
+use courant_log::{AutoOffsetReset, Retention};
+use courant_stores::{Filter, Order, SortKey};
+
+use super::{
+    Branch, Destination, EndpointPlan, PipelinePlan, Plan, RoleChoice, StepPlan, TargetPlan,
+    TopicPlan,
+};
+
+/// Characters of an SQL text that are shown on its line.
+const SQL_CHARS_MAX: usize = 100;
+
+/// Writes a plan as indented text with arrows.
+pub fn print(plan: &Plan) -> String {
+    let mut out = String::new();
+    // Writing to a string cannot fail.
+    let _ = write_plan(plan, &mut out);
+    out
+}
+
+fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
+    writeln!(out, "{} (profile {}, memory {})", plan.name, plan.profile, plan.memory)?;
+    let roles =
+        [("log", &plan.roles.log), ("cache", &plan.roles.cache), ("history", &plan.roles.history)];
+    for (role, choice) in roles {
+        if let RoleChoice::External { url } = choice {
+            let scheme = url.split("://").next().unwrap_or_default();
+            writeln!(out, "  {role} on {scheme}://…")?;
+        }
+    }
+    if !plan.sources.is_empty() {
+        writeln!(out, "\nsources")?;
+    }
+    for (name, source) in &plan.sources {
+        write!(out, "  {name} ({}) → {}", source.connector, source.to)?;
+        if let Some(key) = &source.key {
+            write!(out, ", key {key}")?;
+        }
+        writeln!(out)?;
+        if let Some(dead_letters) = &source.dead_letters {
+            writeln!(out, "    what is no record → {dead_letters}")?;
+        }
+    }
+    if !plan.topics.is_empty() {
+        writeln!(out, "\ntopics")?;
+    }
+    for (name, topic) in &plan.topics {
+        write_topic(name.as_str(), topic, out)?;
+    }
+    if !plan.pipelines.is_empty() {
+        writeln!(out, "\npipelines")?;
+    }
+    for (name, pipeline) in &plan.pipelines {
+        write_pipeline(name, pipeline, out)?;
+    }
+    if !plan.endpoints.is_empty() {
+        writeln!(out, "\nendpoints")?;
+    }
+    for (path, endpoint) in &plan.endpoints {
+        write_endpoint(path, endpoint, out)?;
+    }
+    Ok(())
+}
+
+fn write_topic(name: &str, topic: &TopicPlan, out: &mut String) -> fmt::Result {
+    let plural = if topic.partitions == 1 { "" } else { "s" };
+    write!(out, "  {name}: {} partition{plural}, ", topic.partitions)?;
+    let settings = &topic.settings;
+    match settings.cleanup {
+        Retention::Delete => {}
+        Retention::Compact => write!(out, "compacted, ")?,
+        Retention::CompactAndDelete => write!(out, "compacted and deleted, ")?,
+    }
+    match settings.retention_time {
+        Some(time) => write!(out, "kept {time}")?,
+        None => write!(out, "kept for ever")?,
+    }
+    if let Some(bytes) = settings.retention_bytes {
+        write!(out, " up to {bytes} a partition")?;
+    }
+    if let Some(columns) = &topic.columns {
+        let texts = columns.iter().map(|column| format!("{} {}", column.name, column.type_text()));
+        write!(out, " ({})", texts.collect::<Vec<_>>().join(", "))?;
+    }
+    writeln!(out)
+}
+
+fn write_pipeline(name: &str, pipeline: &PipelinePlan, out: &mut String) -> fmt::Result {
+    write!(out, "  {name} (group {}", pipeline.group)?;
+    if pipeline.start == AutoOffsetReset::Latest {
+        write!(out, ", from the latest record on")?;
+    }
+    writeln!(out, ")")?;
+    writeln!(out, "    {} →", list(&pipeline.from))?;
+    for step in &pipeline.steps {
+        write_step(step, out)?;
+    }
+    for target in &pipeline.to {
+        writeln!(out, "    → {}", target_text(target))?;
+    }
+    let errors = &pipeline.on_error;
+    writeln!(out, "    what fails → {}, after {} retries", errors.dead_letters, errors.retries)?;
+    if let Some(p99) = pipeline.freshness_p99 {
+        writeln!(out, "    wished freshness: p99 {p99}")?;
+    }
+    Ok(())
+}
+
+fn write_step(step: &StepPlan, out: &mut String) -> fmt::Result {
+    match step {
+        StepPlan::Sql { text } => writeln!(out, "      sql {}", shortened(text)),
+        StepPlan::Key { field: Some(field) } => writeln!(out, "      key {field}"),
+        StepPlan::Key { field: None } => writeln!(out, "      key none"),
+        StepPlan::Split { field, into: None } => writeln!(out, "      split {field}"),
+        StepPlan::Split { field, into: Some(into) } => {
+            writeln!(out, "      split {field} into {into}")
+        }
+        StepPlan::Deduplicate { by, within, keys_max } => {
+            let by = list(by);
+            writeln!(out, "      deduplicate by {by} within {within}, {keys_max} keys at most")
+        }
+        StepPlan::Route { branches, otherwise } => {
+            writeln!(out, "      route")?;
+            for Branch { when, to } in branches {
+                writeln!(out, "        when {} → {}", shortened(when), destination_text(to))?;
+            }
+            writeln!(out, "        otherwise → {}", destination_text(otherwise))
+        }
+    }
+}
+
+fn write_endpoint(path: &str, endpoint: &EndpointPlan, out: &mut String) -> fmt::Result {
+    write!(out, "  GET {path} ← ")?;
+    match endpoint {
+        EndpointPlan::HistoryList { collection, filter, sort, limit } => {
+            write!(out, "history {collection}")?;
+            if *filter != Filter::All {
+                write!(out, ", filtered")?;
+            }
+            if !sort.is_empty() {
+                let keys: Vec<String> = sort.iter().map(sort_text).collect();
+                write!(out, ", sorted by {}", keys.join(","))?;
+            }
+            writeln!(out, ", {limit} at most")
+        }
+        EndpointPlan::HistoryDocument { collection, parameter } => {
+            writeln!(out, "history {collection}, document {{{parameter}}}")
+        }
+        EndpointPlan::Cache { table, key, field: None } => {
+            writeln!(out, "cache {table}, key {{{key}}}")
+        }
+        EndpointPlan::Cache { table, key, field: Some(field) } => {
+            writeln!(out, "cache {table}, key {{{key}}}, field {{{field}}}")
+        }
+    }
+}
+
+fn target_text(target: &TargetPlan) -> String {
+    match target {
+        TargetPlan::Topic { topic } => format!("topic {topic}"),
+        TargetPlan::Cache { table, key, field, ttl } => {
+            let field = field.as_ref().map_or_else(String::new, |field| format!(", field {field}"));
+            let ttl = ttl.map_or_else(String::new, |ttl| format!(", for {ttl}"));
+            format!("cache {table}, key {key}{field}{ttl}")
+        }
+        TargetPlan::History { collection, id, indexes } => {
+            let id = id.as_ref().map_or_else(String::new, |id| format!(", id {id}"));
+            let indexes: Vec<String> = indexes.iter().map(|index| list(index)).collect();
+            let indexes = match indexes.len() {
+                0 => String::new(),
+                _ => format!(", indexes {}", indexes.join("; ")),
+            };
+            format!("history {collection}{id}{indexes}")
+        }
+        TargetPlan::Connector { connector, .. } => (*connector).to_owned(),
+    }
+}
+
+fn destination_text(destination: &Destination) -> String {
+    match destination {
+        Destination::Next => "next".into(),
+        Destination::Drop => "drop".into(),
+        Destination::Topic(topic) => format!("topic {topic}"),
+    }
+}
+
+fn sort_text(key: &SortKey) -> String {
+    let sign = if key.order == Order::Descending { "-" } else { "" };
+    format!("{sign}{}", key.field)
+}
+
+fn list(items: &[impl Display]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// A text on one line, cut when it is long.
+fn shortened(text: &str) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(SQL_CHARS_MAX) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
