@@ -291,9 +291,16 @@ impl Coordinator {
         let shared = &self.shared;
         self.shared
             .write(|state| {
-                shared.act(state, group, true, |turn| {
+                let check = shared.act(state, group, false, |turn| {
                     turn.machine.check_commit(membership, turn.now_ms)
-                })??;
+                });
+                match check {
+                    Err(LogError::UnknownGroup { .. }) if membership.generation < 0 => {
+                        state.check_room(group)?;
+                    }
+                    Err(error) => return Err(unknown_member_of(error, &membership.member_id)),
+                    Ok(allowed) => allowed?,
+                }
                 Ok(records)
             })
             .await
@@ -414,6 +421,7 @@ impl Coordinator {
         self.shared
             .write(|state| {
                 state.check_empty(group)?;
+                state.check_room(group)?;
                 Ok(positions.iter().map(record).collect())
             })
             .await

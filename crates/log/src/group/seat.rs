@@ -128,10 +128,10 @@ impl Seat {
 
     /// Ends the membership by the member's own will, telling the group if `leave`.
     pub(super) fn quit(&self, leave: bool) -> Result<(), LogError> {
-        let Membership { member_id, .. } = self.membership();
-        let mut over = false;
+        let (mut over, mut member_id) = (false, String::new());
         self.standing.send_modify(|standing| {
             over = standing.ended.is_some();
+            member_id.clone_from(&standing.member_id);
             standing.ended.get_or_insert(LogError::Closed);
             standing.target.clear();
             standing.held.clear();
@@ -214,5 +214,44 @@ impl Committer for SeatCommitter {
 
     fn clone_box(&self) -> Box<dyn Committer> {
         Box::new(self.clone())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_model::TopicName;
+
+    use super::*;
+
+    fn partitions(numbers: &[i32]) -> BTreeSet<TopicPartition> {
+        let topic = TopicName::new("t").unwrap();
+        numbers.iter().map(|&number| TopicPartition::new(topic.clone(), number)).collect()
+    }
+
+    #[test]
+    fn what_could_be_taken_at_any_moment_is_claimed_and_what_is_lost_is_not() {
+        let standing = Standing {
+            target: partitions(&[1, 2]),
+            held: partitions(&[2, 3, 4]),
+            lost: partitions(&[4]),
+            ..Standing::default()
+        };
+        assert_eq!(standing.claims(), partitions(&[1, 2, 3]));
+    }
+
+    #[test]
+    fn a_new_round_is_due_once_something_claimed_is_neither_held_nor_assigned() {
+        let mut standing = Standing {
+            claimed: partitions(&[1, 2]),
+            target: partitions(&[1]),
+            held: partitions(&[1, 2]),
+            revoking: partitions(&[2]),
+            ..Standing::default()
+        };
+        assert!(!standing.has_let_go(), "the owner still works on it");
+        assert!(standing.give_back());
+        assert!(standing.has_let_go());
+        assert_eq!(standing.held, partitions(&[1]));
+        assert!(!standing.give_back(), "there is nothing more to give back");
     }
 }

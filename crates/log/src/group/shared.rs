@@ -281,15 +281,22 @@ impl State {
         if self.live.contains_key(id) {
             return Ok(());
         }
-        if self.live.len() >= limits::GROUPS_MAX {
-            let why = format!("the log has {} groups, no more are kept", limits::GROUPS_MAX);
-            return Err(LogError::InvalidGroup { group: id.to_owned(), why });
-        }
+        self.check_room(id)?;
         let kept = self.table.get(id).and_then(|kept| kept.group.as_ref());
         let generation = kept.map_or(0, |stored| stored.generation);
         let machine = Group::new(id, generation, millis(options.initial_rebalance_delay));
         let live = Live { machine, deadline_ms: None, rebalances: watch::Sender::new(0) };
         self.live.insert(id.to_owned(), live);
+        Ok(())
+    }
+
+    /// Refuses one group more than the log keeps.
+    pub(super) fn check_room(&self, id: &str) -> Result<(), LogError> {
+        let is_known = self.live.contains_key(id) || self.table.get(id).is_some();
+        if !is_known && self.live.len().max(self.table.len()) >= limits::GROUPS_MAX {
+            let why = format!("the log has {} groups, no more are kept", limits::GROUPS_MAX);
+            return Err(LogError::InvalidGroup { group: id.to_owned(), why });
+        }
         Ok(())
     }
 

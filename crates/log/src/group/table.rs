@@ -50,6 +50,10 @@ impl Table {
         self.groups.get(group)
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.groups.len()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = (&String, &Kept)> {
         self.groups.iter()
     }

@@ -99,7 +99,7 @@ impl<'a> Plan<'a> {
         sources.retain(|&at| self.load[at] >= least + 2);
         sources.sort_by_key(|&at| std::cmp::Reverse(self.load[at]));
         for source in sources {
-            if let Some((target, hops)) = self.chain(source) {
+            if let Some((target, hops)) = self.chain(source, least) {
                 let mut to = target;
                 for (from, topic) in hops {
                     let number = self.take(from, topic);
@@ -114,12 +114,15 @@ impl<'a> Plan<'a> {
 
     /// The least loaded member that can be reached from `source` with at least two
     /// partitions fewer, and the hops there, last one first.
-    fn chain(&self, source: usize) -> Option<(usize, Vec<Hop<'a>>)> {
+    fn chain(&self, source: usize, least: usize) -> Option<(usize, Vec<Hop<'a>>)> {
         let mut came_by: Vec<Option<Hop<'a>>> = vec![None; self.load.len()];
         let mut seen_topics = BTreeSet::new();
         let mut queue = VecDeque::from([source]);
         let mut best: Option<usize> = None;
         while let Some(at) = queue.pop_front() {
+            if best.is_some_and(|best| self.load[best] == least) {
+                break;
+            }
             for (&topic, numbers) in &self.held[at] {
                 if numbers.is_empty() || !seen_topics.insert(topic) {
                     continue;

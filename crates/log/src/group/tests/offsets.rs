@@ -94,6 +94,10 @@ async fn commits_are_checked_against_the_topics_and_the_bounds() {
     assert_eq!(code(refused), ErrorCode::OffsetMetadataTooLarge);
     assert_eq!(code(commit(&world, &"g".repeat(300), 0, 0).await), ErrorCode::InvalidGroupId);
     assert_eq!(code(commit(&world, "a\nb", 0, 0).await), ErrorCode::InvalidGroupId);
+    let nobody = Membership { member_id: "m".into(), instance_id: None, generation: 1 };
+    let refused = world.coordinator.commit("g", &nobody, Vec::new()).await;
+    assert_eq!(code(refused), ErrorCode::UnknownMemberId);
+    assert!(world.coordinator.groups().is_empty(), "refusals leave nothing behind");
 }
 
 #[tokio::test(start_paused = true)]
