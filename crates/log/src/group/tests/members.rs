@@ -323,8 +323,9 @@ async fn closing_ends_every_membership() {
 }
 
 /// Members come and go at random; the books of [`Owner`] fail on two holders.
-async fn churn(steps: Vec<(usize, u64)>) {
-    let world = World::new(&[("t", 5)]).await;
+async fn churn(strategy: AssignmentStrategy, steps: Vec<(usize, u64)>) {
+    let options = GroupOptions { strategies: vec![strategy], ..GroupOptions::default() };
+    let world = World::with(&[("t", 5)], options).await;
     let mut owners: Vec<Option<Owner>> = (0..4).map(|_| None).collect();
     for (who, wait_ms) in steps {
         match owners[who].take() {
@@ -347,10 +348,11 @@ async fn churn(steps: Vec<(usize, u64)>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn however_members_come_and_go_a_partition_has_one_holder_and_finally_all_have_one(
+        strategy in proptest::sample::select(AssignmentStrategy::ALL.to_vec()),
         steps in proptest::collection::vec((0..4_usize, 0..40_u64), 1..16),
     ) {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -358,7 +360,7 @@ proptest! {
             .start_paused(true)
             .build()
             .unwrap();
-        runtime.block_on(churn(steps));
+        runtime.block_on(churn(strategy, steps));
     }
 }
 
