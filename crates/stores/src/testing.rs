@@ -17,13 +17,22 @@ pub(crate) fn any_json() -> impl Strategy<Value = Value> {
     })
 }
 
-/// A document over the fields `a` to `c`.
+/// A document over the fields `a` and `b`, often with small numbers and lists of them,
+/// so that conditions and orders meet.
 pub(crate) fn any_document() -> impl Strategy<Value = Map<String, Value>> {
-    prop::collection::vec((field_name(), any_json()), 0..4)
-        .prop_map(|fields| fields.into_iter().collect())
+    let value = prop_oneof![
+        5 => small_number(),
+        3 => prop::collection::vec(small_number(), 0..4).prop_map(Value::Array),
+        2 => any_json(),
+    ];
+    prop::collection::vec(("[ab]", value), 0..4).prop_map(|fields| fields.into_iter().collect())
 }
 
-pub(crate) fn field_name() -> impl Strategy<Value = String> {
+pub(crate) fn small_number() -> impl Strategy<Value = Value> {
+    (0..6).prop_map(|number| json!(number))
+}
+
+fn field_name() -> impl Strategy<Value = String> {
     "[abc]"
 }
 

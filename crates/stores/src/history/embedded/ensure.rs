@@ -10,7 +10,6 @@ use courant_model::{
     json::FieldPath,
     limits::{INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX},
 };
-use fjall::PersistMode;
 
 use super::{
     changes::reading,
@@ -62,7 +61,7 @@ impl Store {
                 None => indexes.push(Arc::new(self.fill(collection, writer.number(), fields)?)),
             }
         }
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self.durable_batch();
         let key = MetaKey::Collection(&collection.name).encode();
         batch.insert(&self.meta, key, collection.entry(&indexes));
         batch.commit().map_err(|error| {

@@ -41,6 +41,9 @@ pub struct HistoryOptions {
     pub block_cache: ByteSize,
     /// What watches may resume from.
     pub changes: ChangeRetention,
+    /// Acknowledges a write only when it is synced to the disk; `true` by default.
+    /// Else a crash of the machine, but not of the process, may take the last writes.
+    pub sync: bool,
 }
 
 impl Default for HistoryOptions {
@@ -49,6 +52,7 @@ impl Default for HistoryOptions {
             clock: Arc::new(SystemClock),
             block_cache: ByteSize::from_bytes(STORE_CACHE_BYTES_DEFAULT),
             changes: ChangeRetention::default(),
+            sync: true,
         }
     }
 }

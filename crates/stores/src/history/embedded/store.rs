@@ -12,7 +12,7 @@ use std::{
 };
 
 use courant_model::Clock;
-use fjall::{Database, Keyspace, Readable, Slice, Snapshot};
+use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode, Readable, Slice, Snapshot};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
@@ -35,6 +35,8 @@ pub(super) struct Store {
     pub(super) ids: Keyspace,
     pub(super) changes: ChangeLog,
     pub(super) clock: Arc<dyn Clock>,
+    /// How far a commit goes before it is acknowledged.
+    persist: PersistMode,
     pub(super) collections: RwLock<BTreeMap<String, Arc<Collection>>>,
     pub(super) queue: Queue,
     pub(super) writer: Mutex<Writer>,
@@ -67,7 +69,7 @@ pub(super) struct Collection {
 impl Store {
     /// Opens or creates the folder.
     pub(super) fn open(folder: &Path, options: HistoryOptions) -> Result<Self, StoreError> {
-        let HistoryOptions { clock, block_cache, changes } = options;
+        let HistoryOptions { clock, block_cache, changes, sync } = options;
         let database = engine::open(folder, ROLE, block_cache)?;
         let meta = engine::keyspace(&database, "meta")?;
         check_format(folder, &meta)?;
@@ -91,11 +93,17 @@ impl Store {
             ids,
             changes,
             clock,
+            persist: if sync { PersistMode::SyncData } else { PersistMode::Buffer },
             collections: RwLock::new(collections),
             queue: Queue::default(),
             writer: Mutex::new(writer),
             folder: folder.to_owned(),
         })
+    }
+
+    /// A batch that is atomic, and durable when its commit answers.
+    pub(super) fn durable_batch(&self) -> OwnedWriteBatch {
+        self.database.batch().durability(Some(self.persist))
     }
 
     /// # Errors

@@ -12,7 +12,7 @@ use std::{
 };
 
 use courant_model::limits::{HISTORY_GROUP_BYTES_MAX, MESSAGE_BYTES_MAX, NESTING_MAX};
-use fjall::{OwnedWriteBatch, PersistMode, Slice};
+use fjall::{OwnedWriteBatch, Slice};
 use parking_lot::Mutex;
 use serde_json::Value;
 
@@ -120,7 +120,7 @@ impl Store {
         if outdated.is_empty() {
             return Ok(());
         }
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        let mut batch = self.durable_batch();
         let mut moved = Vec::new();
         for collection in self.collections.read().values() {
             let mut totals = *collection.totals.lock();
@@ -231,7 +231,7 @@ impl<'a> Group<'a> {
     fn new(store: &'a Store, last: Stamp) -> Self {
         Self {
             store,
-            batch: store.database.batch().durability(Some(PersistMode::SyncData)),
+            batch: store.durable_batch(),
             last,
             now_micros: store.clock.now_micros(),
             bucket: None,
