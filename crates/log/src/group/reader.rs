@@ -4,7 +4,7 @@
 //! removed, and never skips a record because a call was dropped. Whether the
 //! partition is still the member's is not asked here: commits are what is fenced.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use courant_model::{Offset, TopicPartition};
@@ -61,7 +61,7 @@ const READ_WAIT: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 pub(super) struct GroupReader {
-    source: std::sync::Arc<dyn PartitionSource>,
+    source: Arc<dyn PartitionSource>,
     partition: TopicPartition,
     position: Offset,
     committed: Option<Committed>,
@@ -70,7 +70,7 @@ pub(super) struct GroupReader {
 impl GroupReader {
     /// Stands at the committed offset, or where `reset` says when there is none.
     pub(super) async fn open(
-        source: std::sync::Arc<dyn PartitionSource>,
+        source: Arc<dyn PartitionSource>,
         partition: TopicPartition,
         committed: Option<Committed>,
         reset: AutoOffsetReset,

@@ -8,7 +8,7 @@
 //! Invariant: `held` only grows by what is in `target`, and what the group believes
 //! this member to have is never less than what the owner has: see [`Standing::claims`].
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use async_trait::async_trait;
 use courant_model::{Positions, TopicPartition};
@@ -149,7 +149,7 @@ impl Seat {
 
 /// Commits for one member, from any task.
 #[derive(Debug, Clone)]
-pub(super) struct SeatCommitter(pub(super) std::sync::Arc<Seat>);
+pub(super) struct SeatCommitter(pub(super) Arc<Seat>);
 
 impl SeatCommitter {
     /// Waits until commits are possible and answers for whom they are; refuses what
