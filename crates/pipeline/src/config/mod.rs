@@ -18,11 +18,14 @@ use crate::{connector::Connectors, plan::Plan};
 mod checks;
 mod document;
 mod endpoints;
+mod examples;
 mod format;
 mod node;
 mod pipelines;
 mod profiles;
+mod reference;
 mod report;
+mod schema;
 mod sources;
 mod sql;
 mod steps;
@@ -33,7 +36,9 @@ mod topics;
 mod variables;
 
 use document::Document;
+pub use reference::reference;
 use report::Report;
+pub use schema::schema;
 pub use tests_file::{
     Expectation, ExpectedDeadLetter, ExpectedRecord, GivenRecord, TestAction, TestCase, TestFile,
     TestStep, load_test_file, load_tests,

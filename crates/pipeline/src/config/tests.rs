@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod bad_files;
+mod reference;
 mod test_files;
 
 /// Files by name.
