@@ -93,7 +93,19 @@ impl OpenBatch {
     /// The records in order. Keys and values are slices of the body, not copies.
     /// The iterator ends after the first error.
     pub fn records(&self) -> impl Iterator<Item = Result<DecodedRecord, BatchError>> + '_ {
+        self.records_from(self.header.base_offset)
+    }
+
+    /// The records from an offset on; those before it are only stepped over.
+    pub fn records_from(
+        &self,
+        from: Offset,
+    ) -> impl Iterator<Item = Result<DecodedRecord, BatchError>> + '_ {
+        let skip = from - self.header.base_offset;
         RecordViews::new(&self.body, &self.header)
+            .skip_while(move |view| {
+                view.as_ref().is_ok_and(|view| i64::from(view.offset_delta) < skip)
+            })
             .map(|view| view.and_then(|view| self.materialise(&view)))
     }
 

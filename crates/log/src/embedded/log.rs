@@ -10,7 +10,7 @@ use courant_model::{
     Offset, PartitionId, Position, Positions, Record, Timestamp, TopicName, TopicPartition,
 };
 
-use super::{EmbeddedLog, append, core::blocking, is_internal};
+use super::{EmbeddedLog, append, check_public, core::blocking, is_internal};
 use crate::{
     GroupDescription, GroupMember, GroupSummary, Log, LogError, PartitionOffsets, Read, ReadLimit,
     Subscription, TopicChange, TopicDescription, TopicSpec,
@@ -19,6 +19,7 @@ use crate::{
 #[async_trait]
 impl Log for EmbeddedLog {
     async fn create_topic(&self, spec: &TopicSpec) -> Result<TopicDescription, LogError> {
+        check_public(&spec.name)?;
         let description = self.core.create_topic(spec).await?;
         self.tell_groups()?;
         Ok(description)
@@ -26,7 +27,7 @@ impl Log for EmbeddedLog {
 
     async fn topics(&self) -> Result<Vec<TopicDescription>, LogError> {
         let topics = self.core.topics()?;
-        Ok(topics.iter().filter(|topic| !is_internal(topic)).map(|t| t.describe()).collect())
+        Ok(topics.iter().filter(|topic| !is_internal(&topic.name)).map(|t| t.describe()).collect())
     }
 
     async fn topic(&self, name: &TopicName) -> Result<TopicDescription, LogError> {
@@ -38,12 +39,14 @@ impl Log for EmbeddedLog {
         name: &TopicName,
         change: &TopicChange,
     ) -> Result<TopicDescription, LogError> {
+        check_public(name)?;
         let description = self.core.alter_topic(name, change).await?;
         self.tell_groups()?;
         Ok(description)
     }
 
     async fn delete_topic(&self, name: &TopicName) -> Result<(), LogError> {
+        check_public(name)?;
         self.core.delete_topic(name).await?;
         self.tell_groups()?;
         self.groups.forget_topic(name).await
@@ -64,6 +67,7 @@ impl Log for EmbeddedLog {
         partition: Option<PartitionId>,
         records: Vec<Record>,
     ) -> Result<Vec<Position>, LogError> {
+        check_public(topic)?;
         append(&self.core, topic, partition, records).await
     }
 

@@ -113,7 +113,8 @@ impl EmbeddedLog {
     /// # Errors
     /// [`LogError::CorruptBatch`] for anything that [`batch::validate`] refuses,
     /// control batches and batches of transactions; [`LogError::RecordTooLarge`];
-    /// [`LogError::OutOfOrderSequence`]; [`LogError::ProducerFenced`]; storage failures.
+    /// [`LogError::OutOfOrderSequence`]; [`LogError::ProducerFenced`];
+    /// [`LogError::InvalidTopic`] for the log's own topics; storage failures.
     ///
     /// # Cancel safety
     /// Dropped, the batch may still be appended.
@@ -122,6 +123,7 @@ impl EmbeddedLog {
         partition: &TopicPartition,
         bytes: Bytes,
     ) -> Result<Appended, LogError> {
+        check_public(&partition.topic)?;
         let topic = self.core.topic(&partition.topic)?;
         let found = topic.partition(partition.partition)?;
         let max_bytes = topic.settings().message_bytes_max.as_usize();
@@ -274,6 +276,15 @@ fn lock(folder: &Path) -> Result<File, LogError> {
     }
 }
 
-fn is_internal(topic: &Topic) -> bool {
-    topic.name.as_str() == OFFSETS_TOPIC
+fn is_internal(topic: &TopicName) -> bool {
+    topic.as_str() == OFFSETS_TOPIC
+}
+
+/// Keeps hands off the log's own topics; reading them is free.
+fn check_public(topic: &TopicName) -> Result<(), LogError> {
+    if is_internal(topic) {
+        let why = "it is the log's own, and kept by it alone".to_owned();
+        return Err(LogError::InvalidTopic { topic: topic.to_string(), why });
+    }
+    Ok(())
 }

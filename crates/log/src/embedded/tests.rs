@@ -425,6 +425,11 @@ async fn a_group_reads_commits_and_goes_on_there_after_a_restart() {
     member.leave().await.unwrap();
     let topics = log.topics().await.unwrap();
     assert_eq!(topics.len(), 1, "the offsets' own topic is hidden");
+    assert_eq!(log.all_topics().unwrap().len(), 2);
+    let own = name(OFFSETS_TOPIC);
+    assert!(matches!(log.delete_topic(&own).await, Err(LogError::InvalidTopic { .. })));
+    let refused = log.append(&own, Some(0), vec![record("x").with_key("k")]).await;
+    assert!(matches!(refused, Err(LogError::InvalidTopic { .. })));
     log.close().await.unwrap();
 
     let log = open(folder.path()).await;

@@ -267,7 +267,8 @@ impl Partition {
         Ok(())
     }
 
-    /// Refuses further appends and wakes whoever waits. The queue is answered.
+    /// Refuses further calls, wakes whoever waits, answers the queue, and waits for
+    /// the round and the upkeep that are under way.
     pub(crate) fn stop(&self, stop: Stop) {
         let waiting = {
             let mut queue = self.queue.lock();
@@ -280,6 +281,8 @@ impl Partition {
         self.ends.send_modify(|ends| {
             ends.stopped.get_or_insert(stop);
         });
+        drop(self.upkeep.lock());
+        drop(self.writer.lock());
     }
 
     /// Makes everything durable and leaves a folder that opens without a check.

@@ -91,6 +91,9 @@ impl Partition {
         let rules = self.rules(&closed, state, settings, now)?;
         let mut next_horizon: Option<i64> = None;
         for run in runs(&closed, settings.segment_bytes.as_bytes()) {
+            if self.check_running().is_err() {
+                return Ok(());
+            }
             let rewritten = self.rewrite(run, &rules)?;
             next_horizon = next_horizon.into_iter().chain(rewritten.next_horizon).min();
         }

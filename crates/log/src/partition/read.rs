@@ -156,11 +156,8 @@ impl Partition {
         let batch = OpenBatch::open(bytes).map_err(|error| self.corrupt(&error))?;
         let left = records_max.saturating_sub(read.records.len());
         read.records.reserve(left.min(batch.header().count as usize));
-        for record in batch.records() {
+        for record in batch.records_from(from) {
             let DecodedRecord { offset, record } = record.map_err(|error| self.corrupt(&error))?;
-            if offset < from {
-                continue;
-            }
             let size = record.size_bytes();
             let full = read.records.len() >= records_max.max(1) || size > *room;
             if full && !read.records.is_empty() {
