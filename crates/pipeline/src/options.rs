@@ -16,7 +16,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::{
-    config::texts::{ColumnText, RetentionTime},
+    config::texts::{ColumnText, DurabilityText, RetentionTime},
     connector::OptionProblem,
 };
 
@@ -46,10 +46,11 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Vec<OptionProblem> {
 }
 
 /// Texts with a grammar: name of their definition in the schema, and their parser.
-const GRAMMARS: [(&str, fn(&str) -> Result<(), String>); 7] = [
+const GRAMMARS: [(&str, fn(&str) -> Result<(), String>); 8] = [
     ("ByteSize", parses::<ByteSize>),
     ("ColumnText", parses::<ColumnText>),
     ("ColumnType", parses::<ColumnType>),
+    ("DurabilityText", parses::<DurabilityText>),
     ("FieldPath", parses::<FieldPath>),
     ("RetentionTime", parses::<RetentionTime>),
     ("Span", parses::<Span>),

@@ -6,7 +6,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
-use courant_log::{AutoOffsetReset, TopicSettings};
+use courant_log::{AutoOffsetReset, Durability, TopicSettings};
 use courant_model::{ByteSize, Columns, Span, TopicName, json::FieldPath};
 use courant_stores::{Filter, SortKey};
 use indexmap::IndexMap;
@@ -32,6 +32,8 @@ pub struct Plan {
     pub profile: String,
     pub roles: Roles,
     pub memory: ByteSize,
+    /// When the embedded log answers an append.
+    pub durability: Durability,
     pub topics: IndexMap<TopicName, TopicPlan>,
     pub sources: IndexMap<String, SourcePlan>,
     pub pipelines: IndexMap<String, PipelinePlan>,

@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use courant_log::Durability;
 use courant_model::{
     ByteSize, Place,
     limits::{CONFIG_BYTES_MAX, CONFIG_INCLUDES_MAX},
@@ -27,10 +28,9 @@ use super::{
 const SECTIONS: [&str; 5] = ["profiles", "topics", "sources", "pipelines", "endpoints"];
 
 /// Words of the map that this version does not read.
-const LATER: [(&str, &str); 3] = [
+const LATER: [(&str, &str); 2] = [
     ("views", "continuous queries are not in this version"),
     ("channels", "pushing to browsers is not in this version; stream an endpoint instead"),
-    ("durability", "every acknowledged record is synced in this version"),
 ];
 
 /// A file and its includes, merged.
@@ -44,6 +44,7 @@ pub(super) struct Document {
 pub(super) struct Head {
     pub(super) name: String,
     pub(super) memory: ByteSize,
+    pub(super) durability: Durability,
     pub(super) tests: Vec<PathBuf>,
 }
 
@@ -134,7 +135,12 @@ impl Document {
             (None, Some(_)) => {}
             _ => missing("name", "name the application, such as \"name: orders\"", report),
         }
-        Some(Head { name: file.name?, memory: file.memory, tests: self.tests() })
+        Some(Head {
+            name: file.name?,
+            memory: file.memory,
+            durability: file.durability.0,
+            tests: self.tests(),
+        })
     }
 
     /// Test files, each relative to the file that names it.

@@ -20,7 +20,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::texts::{ColumnText, RetentionTime};
+use super::texts::{ColumnText, DurabilityText, RetentionTime};
 
 /// A file of Courant: what comes in, what happens to it, where it is kept and how
 /// it is asked for.
@@ -36,26 +36,25 @@ pub(super) struct FileYaml {
     /// Budget over prefetch, buffers and caches of the whole process.
     #[serde(default = "memory")]
     pub(super) memory: ByteSize,
+    /// When the embedded log answers that a record is safe: `fsync` (it is on the disk),
+    /// `interval(100ms)` (it is written, and synced that often) or `os` (it is written).
+    #[serde(default)]
+    pub(super) durability: DurabilityText,
     /// Other files whose sections are merged into this one, relative to this file.
     #[serde(default)]
     pub(super) include: Vec<String>,
     /// Which implementation stands behind each role. Without any there is the
     /// profile `embedded`, where everything is inside the process.
-    #[serde(default)]
-    pub(super) profiles: IndexMap<String, Value>,
+    pub(super) profiles: Option<IndexMap<String, Value>>,
     /// Topics with settings of their own. A topic that is only named by a source or
     /// as a target has the defaults.
-    #[serde(default)]
-    pub(super) topics: IndexMap<String, Value>,
+    pub(super) topics: Option<IndexMap<String, Value>>,
     /// What brings data into topics, by name.
-    #[serde(default)]
-    pub(super) sources: IndexMap<String, Value>,
+    pub(super) sources: Option<IndexMap<String, Value>>,
     /// From topics, through steps, to topics, stores and sinks, by name.
-    #[serde(default)]
-    pub(super) pipelines: IndexMap<String, Value>,
+    pub(super) pipelines: Option<IndexMap<String, Value>>,
     /// HTTP paths over the stores. A name in braces is a parameter.
-    #[serde(default)]
-    pub(super) endpoints: IndexMap<String, Value>,
+    pub(super) endpoints: Option<IndexMap<String, Value>>,
     /// Files of tests, run by `courant test`, relative to this file.
     #[serde(default)]
     pub(super) tests: Vec<String>,
@@ -184,7 +183,7 @@ pub(super) struct FreshnessYaml {
     pub(super) p99: Span,
 }
 
-/// `sql`: a query over the one table `input`.
+/// `sql`: a query over the one table `input`; sql.md tells what it may hold.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum SqlYaml {
@@ -200,6 +199,11 @@ pub(super) struct SqlOptions {
     /// `SELECT … FROM input [WHERE …]`.
     pub(super) query: String,
 }
+
+/// `key`: the record's key becomes a field's value, or nothing.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub(super) struct KeyYaml(pub(super) FieldPath);
 
 /// `split`: one record for each item of a list.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -221,7 +225,8 @@ pub(super) struct SplitOptions {
     pub(super) into: Option<FieldPath>,
 }
 
-/// One branch of a route: a condition and where to, or the last one, `otherwise`.
+/// `route`: each record takes the first branch whose condition holds; where none
+/// does, `otherwise`, which is `next` unless set.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(super) enum BranchYaml {
@@ -316,7 +321,7 @@ pub(super) struct HistoryEndpointYaml {
     pub(super) filter: Option<Value>,
     /// Fields to sort by, such as `-timestamp` (newest first) or `name,-date`.
     pub(super) sort: Option<String>,
-    /// How many documents at most.
+    /// How many documents at most; 100 unless set.
     #[schemars(range(min = 1, max = 10_000))]
     pub(super) limit: Option<usize>,
     /// The only profile that has this endpoint.

@@ -144,6 +144,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         profile: profile.clone(),
         roles,
         memory: head.memory,
+        durability: head.durability,
         topics: topics.into_plans(),
         sources: sources.into_iter().map(|(name, source)| (name, source.plan)).collect(),
         pipelines: pipelines.into_iter().map(|(name, pipeline)| (name, pipeline.plan)).collect(),

@@ -20,6 +20,9 @@ pub fn reference(connectors: &Connectors) -> String {
     let mut page = Page { schema: &schema, out: String::new() };
     // Writing to a string cannot fail.
     let _ = page.write(connectors);
+    while page.out.contains("\n\n\n") {
+        page.out = page.out.replace("\n\n\n", "\n\n");
+    }
     page.out
 }
 
@@ -183,8 +186,11 @@ impl<'a> Page<'a> {
             "Span" => "duration",
             "FieldPath" => "field",
             "TopicName" => "topic",
+            "DurabilityText" => "`fsync`, `interval(duration)`, `os`",
             "RetentionTime" => "duration or `forever`",
             "ColumnText" | "ColumnType" => "column type",
+            "Step" => "step",
+            "Target" => "target",
             _ => "",
         };
         if !named.is_empty() {

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, DeduplicateYaml, FileYaml, HistoryEndpointYaml,
-    HistoryYaml, PipelineYaml, ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml,
-    TopicYaml,
+    HistoryYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml, SplitYaml, SqlYaml,
+    TopicTargetYaml, TopicYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -21,7 +21,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     let topic = parts.of::<TopicYaml>();
     let steps = [
         ("sql", parts.of::<SqlYaml>()),
-        ("key", optional(&parts.of::<courant_model::json::FieldPath>())),
+        ("key", optional(&parts.of::<KeyYaml>())),
         ("split", parts.of::<SplitYaml>()),
         ("route", json!({ "type": "array", "minItems": 1, "items": parts.of::<BranchYaml>() })),
         ("deduplicate", parts.of::<DeduplicateYaml>()),
@@ -67,9 +67,6 @@ pub fn schema(connectors: &Connectors) -> Value {
         [("sources", "SourceYaml"), ("pipelines", "PipelineYaml"), ("endpoints", "Endpoint")]
     {
         set(&mut properties[section], "additionalProperties", definition(item));
-    }
-    for section in ["topics", "sources", "pipelines", "profiles", "endpoints"] {
-        set(&mut properties[section], "type", json!(["object", "null"]));
     }
     properties["version"] = json!({ "const": 1, "description": "Version of the format." });
     set(&mut root, "title", json!("A file of Courant"));

@@ -8,7 +8,7 @@
 use courant_model::{Column, ColumnType, Columns, TopicName, json::FieldPath};
 
 use super::{
-    format::{BranchYaml, DeduplicateYaml, OtherwiseYaml, SplitYaml, SqlYaml, WhenYaml},
+    format::{BranchYaml, DeduplicateYaml, KeyYaml, OtherwiseYaml, SplitYaml, SqlYaml, WhenYaml},
     report::{At, Report},
     sql,
 };
@@ -127,7 +127,7 @@ fn sql_step(at: &At<'_>, flow: &mut Flow, report: &mut Report) -> Option<StepPla
 }
 
 fn key(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<StepPlan> {
-    let field: Option<FieldPath> = if at.node.is_null() { None } else { Some(report.read(at)?) };
+    let field = if at.node.is_null() { None } else { Some(report.read::<KeyYaml>(at)?.0) };
     if let Some(field) = &field {
         flow.check(field, at, report);
     }

@@ -1,8 +1,10 @@
-//! Texts of the file with a grammar of their own: retention times, column types.
+//! Texts of the file with a grammar of their own: retention times, durability,
+//! column types.
 //!
 //! Each is a newtype with text form and JSON Schema, as the spans and sizes of the
 //! model are; the reader of options parses them by name while it walks.
 
+use courant_log::{Durability, DurabilityError};
 use courant_model::{Column, Span, UnitError, columns::ColumnTypeError};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,24 @@ impl std::fmt::Display for ColumnText {
     }
 }
 
+/// When an append is answered: `fsync`, `interval(100ms)` or `os`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct DurabilityText(pub(crate) Durability);
+
+impl std::str::FromStr for DurabilityText {
+    type Err = DurabilityError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self)
+    }
+}
+
+impl std::fmt::Display for DurabilityText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 macro_rules! text_form {
     ($type:ty, $name:literal, $description:literal) => {
         impl Serialize for $type {
@@ -74,6 +94,7 @@ macro_rules! text_form {
     };
 }
 
+text_form!(DurabilityText, "DurabilityText", "`fsync`, `interval(DURATION)` or `os`.");
 text_form!(RetentionTime, "RetentionTime", "A length of time such as 7d, or forever.");
 text_form!(
     ColumnText,

@@ -25,7 +25,8 @@ pub fn print(plan: &Plan) -> String {
 }
 
 fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
-    writeln!(out, "{} (profile {}, memory {})", plan.name, plan.profile, plan.memory)?;
+    let Plan { name, profile, memory, durability, .. } = plan;
+    writeln!(out, "{name} (profile {profile}, memory {memory}, durability {durability})")?;
     let roles =
         [("log", &plan.roles.log), ("cache", &plan.roles.cache), ("history", &plan.roles.history)];
     for (role, choice) in roles {

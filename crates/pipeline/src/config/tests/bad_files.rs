@@ -356,3 +356,63 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn files_that_include_each_other_are_told() {
+    let files = Memory::default()
+        .with("app/courant.yaml", "version: 1\nname: x\ninclude: [a.yaml]\n")
+        .with("app/a.yaml", "include: [./b.yaml]\n")
+        .with("app/b.yaml", "include: [../app/courant.yaml]\n");
+    let expected = "app/./b.yaml:1:11: files include each other: app/courant.yaml → app/a.yaml → \
+                    app/b.yaml → app/courant.yaml; remove one of the includes";
+    assert_eq!(load_from(&files, None).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_key_of_an_included_file_is_not_repeated() {
+    let files = Memory::default()
+        .with("app/courant.yaml", "version: 1\nname: x\ninclude: [a.yaml]\ntopics: { t: }\n")
+        .with("app/a.yaml", "topics:\n  t: { partitions: 2 }\nmemory: 1\n");
+    let expected = "app/a.yaml:2:3: key \"t\" is repeated; it is there already at app/courant.yaml:4:11\n\
+                    app/a.yaml:3:1: expected a text, found 1; a number of bytes with its unit, such as 64MiB";
+    assert_eq!(load_from(&files, None).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn an_unknown_profile_is_told_with_those_that_are() {
+    let files = Memory::default()
+        .with("app/courant.yaml", "version: 1\nname: x\nprofiles: { cluster: {} }\n");
+    let error = load_from(&files, Some("clustr")).unwrap_err().to_string();
+    assert_eq!(error, "app/courant.yaml: unknown profile \"clustr\"; did you mean \"cluster\"?");
+    let error = load_from(&files, Some("test")).unwrap_err().to_string();
+    assert_eq!(
+        error,
+        "app/courant.yaml: unknown profile \"test\"; the file's profiles are embedded, cluster"
+    );
+}
+
+#[test]
+fn a_profile_with_external_roles_is_refused_without_its_secrets() {
+    let files = Memory::default().with(
+        "app/courant.yaml",
+        "version: 1\nname: x\nprofiles:\n  cluster:\n    log: kafka://kafka:9092\n    cache: \"redis://:${SECRET}@redis\"\n",
+    );
+    let expected = "app/courant.yaml:5:5: profile \"cluster\" puts the log on kafka://…; this build has only the embedded log\n\
+                    app/courant.yaml:6:5: profile \"cluster\" puts the cache on redis://…; this build has only the embedded cache";
+    assert_eq!(load_from(&files, Some("cluster")).unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn a_secret_is_hidden_also_where_a_message_cuts_or_escapes_it() {
+    let secret = format!("\"quoted\\{}", "long-secret/".repeat(40));
+    let env = |_: &str| Some(secret.clone());
+    let connectors = super::connectors();
+    let text = "version: 1\nname: x\nsources:\n  s: { web: { method: GET, path: '/${S}' }, to: 'a ${S}', key: '.${S}' }\ntopics: { t: { retention: '${S}' } }\n";
+    let files = Memory::default().with("app/courant.yaml", text);
+    let options =
+        super::LoadOptions { profile: None, env: &env, connectors: &connectors, files: &files };
+    let problems = super::load(std::path::Path::new("app/courant.yaml"), &options).unwrap_err();
+    assert!(problems.len() >= 3, "{problems}");
+    assert!(!problems.to_string().contains("secret"), "{problems}");
+    assert!(problems.to_string().contains("${S}"), "{problems}");
+}
