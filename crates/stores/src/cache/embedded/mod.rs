@@ -346,7 +346,7 @@ impl Store {
                 let place = KeyRef { table: table.number, key: key.text() };
                 self.shard(place).lock().mark_unflushed(Arc::clone(&table), key);
             }
-            StoreError::storage(format!("flushing the cache in folder {:?}", self.folder), error)
+            engine::failed_write(ROLE, error)
         })
     }
 

@@ -250,7 +250,7 @@ fn load(
     Ok(collections)
 }
 
-const ROLE: &str = "history";
+pub(super) const ROLE: &str = "history";
 
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -20,10 +20,10 @@ use super::{
     changes::{Bucket, reading},
     index::{Entries, Index},
     keys::{ChangeEntry, MetaKey, Number, Stamp, Totals, id_key, next_stamp, stamp, stamped},
-    store::{Collection, Store, Writer, parse},
+    store::{Collection, ROLE, Store, Writer, parse},
 };
 use crate::{
-    ChangeKind, Document, HistoryWrite, StoreError, Written, history::values::depth,
+    ChangeKind, Document, HistoryWrite, StoreError, Written, engine, history::values::depth,
     names::key_fault,
 };
 
@@ -419,9 +419,7 @@ impl<'a> Group<'a> {
                 self.batch.insert(meta, key, collection.entry(&collection.indexes()));
             }
         }
-        self.batch
-            .commit()
-            .map_err(|error| StoreError::storage("writing to the history", error))?;
+        self.batch.commit().map_err(|error| engine::failed_write(ROLE, error))?;
         writer.last = self.last;
         self.store.changes.keep(bucket);
         for (collection, totals) in self.touched.into_values() {
