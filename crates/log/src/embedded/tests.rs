@@ -242,6 +242,63 @@ async fn many_appenders_keep_their_order_and_share_syncs() {
     }
 }
 
+/// Segments roll, expire in favour of compacted ones and are read, all at once.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn readers_see_every_key_while_compaction_swaps_segments() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+    let options = LogOptions {
+        durability: Durability::Os,
+        clock: Arc::clone(&clock) as Arc<dyn courant_model::Clock>,
+        ..by_hand()
+    };
+    let (log, _) = EmbeddedLog::open(folder.path(), options).await.unwrap();
+    let settings = TopicSettings {
+        cleanup: Retention::Compact,
+        segment_bytes: ByteSize::from_bytes(2_048),
+        segment_time: Span::from_millis(10),
+        ..Default::default()
+    };
+    log.create_topic(&TopicSpec { settings, ..spec("latest", 1) }).await.unwrap();
+    let first: Vec<Record> = (0..9).map(|k| record("0").with_key(format!("{k}"))).collect();
+    log.append(&name("latest"), None, first).await.unwrap();
+
+    let writing = tokio::spawn({
+        let log = log.clone();
+        async move {
+            for i in 1..2_000 {
+                let record = record(format!("{i}")).with_key(format!("{}", i % 9));
+                log.append(&name("latest"), None, vec![record]).await.unwrap();
+            }
+        }
+    });
+    let upkeep = tokio::spawn({
+        let log = log.clone();
+        async move {
+            while !writing.is_finished() {
+                clock.advance(Duration::from_millis(20));
+                log.housekeep(courant_model::Clock::now(&*clock)).await.unwrap();
+            }
+            writing.await.unwrap();
+        }
+    });
+    while !upkeep.is_finished() {
+        let (mut next, mut keys) = (0, std::collections::BTreeSet::new());
+        loop {
+            let read = log.read(&at("latest", 0), next, LIMIT).await.unwrap();
+            assert!(read.records.is_sorted_by_key(|stored| stored.offset));
+            keys.extend(read.records.into_iter().filter_map(|stored| stored.record.key));
+            next = read.next;
+            if next == read.end {
+                break;
+            }
+        }
+        assert_eq!(keys.len(), 9, "a key was not there below {next}");
+    }
+    upkeep.await.unwrap();
+    log.close().await.unwrap();
+}
+
 #[tokio::test]
 async fn a_repeated_batch_is_answered_with_its_first_offset_also_after_a_restart() {
     let folder = tempfile::tempdir().unwrap();

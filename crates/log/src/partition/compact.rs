@@ -28,7 +28,7 @@ use crate::{
     LogError, TopicSettings,
     batch::{self, BatchHeader, BatchSpec, DecodedRecord, OpenBatch, TimestampType},
     disk::{self, Disk, DiskFile},
-    segment::{self, Followed, INDEX, LOG, ScannedBatch, Segment, TIME_INDEX},
+    segment::{self, Followed, INDEX, LOG, OpenedSegment, ScannedBatch, Segment, TIME_INDEX},
 };
 
 /// A segment being rewritten.
@@ -219,7 +219,8 @@ impl Partition {
         disk.rename(cleaned, &swap)?;
         disk.sync_folder(&self.folder)?;
         finish_swap(disk, &self.folder, &swap, base, end)?;
-        let (segment, _) = Segment::open(disk, &self.folder, base, Followed::By(end))?;
+        let OpenedSegment { segment, .. } =
+            Segment::open(disk, &self.folder, base, Followed::By(end))?;
         segment.write_index(disk)?;
         let mut segments = self.segments.write();
         for old in run {

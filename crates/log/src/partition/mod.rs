@@ -19,7 +19,15 @@ mod retention;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+};
 
 use courant_model::{Clock, Offset, TopicPartition};
 use parking_lot::{Mutex, RwLock};
@@ -54,6 +62,8 @@ pub(crate) struct Partition {
     /// and `segments`.
     writer: Mutex<Writer>,
     state: Mutex<StateFile>,
+    /// The start that `state` holds, for readers, who must not wait for the disk.
+    start: AtomicI64,
     segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
     ends: watch::Sender<Ends>,
     aborted: RwLock<Arc<Vec<AbortedTransaction>>>,
@@ -122,7 +132,7 @@ impl Partition {
 
     /// The first offset that is still there.
     pub(crate) fn start(&self) -> Offset {
-        self.state.lock().start_offset
+        self.start.load(Ordering::Acquire)
     }
 
     pub(crate) fn offsets(&self) -> PartitionOffsets {

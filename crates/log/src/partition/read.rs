@@ -91,7 +91,7 @@ impl Partition {
                 self.hints.lock().put(Hint { offset, segment: found.id(), position });
                 return Ok((chunk.bytes, chunk.next));
             }
-            segment = self.segment_after(found.base());
+            segment = self.segment_following(&found, from);
         }
         Ok((Bytes::new(), before.max(from)))
     }
@@ -185,6 +185,7 @@ impl Partition {
         };
         let mut from = segment.offset_before(at.as_millis()).max(start);
         while from < ends.last_stable {
+            from = from.max(self.start());
             let (batches, next) = self.read_raw(from, SEARCH_BYTES, ends.last_stable)?;
             let aborted = self.aborted_between(from, next);
             for (header, bytes) in batch::split(&batches) {
@@ -236,10 +237,15 @@ impl Partition {
         before.or_else(|| segments.iter().next()).map(|(_, segment)| Arc::clone(segment))
     }
 
-    fn segment_after(&self, base: Offset) -> Option<Arc<Segment>> {
+    /// Where to go on after a segment that held nothing from `from` on: the next one,
+    /// or what compaction has put in its place meanwhile.
+    fn segment_following(&self, found: &Segment, from: Offset) -> Option<Arc<Segment>> {
         let segments = self.segments.read();
-        let after = (Bound::Excluded(base), Bound::Unbounded);
-        segments.range(after).next().map(|(_, segment)| Arc::clone(segment))
+        let place = segments.range(..=from.max(found.base())).next_back();
+        let replaced = place.filter(|(_, segment)| segment.id() != found.id());
+        let after = (Bound::Excluded(found.base()), Bound::Unbounded);
+        let next = replaced.or_else(|| segments.range(after).next());
+        next.map(|(_, segment)| Arc::clone(segment))
     }
 
     /// Fails unless the partition runs and holds the offset or ends there.

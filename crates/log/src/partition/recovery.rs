@@ -8,7 +8,12 @@
 //!
 //! Acknowledged records are never cut by this unless the disk lost them.
 
-use std::{collections::BTreeMap, io, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    io,
+    path::PathBuf,
+    sync::{Arc, atomic::AtomicI64},
+};
 
 use courant_model::{Offset, Timestamp, TopicPartition, limits::CUT_FILES_KEPT};
 use parking_lot::{Mutex, RwLock};
@@ -23,7 +28,7 @@ use crate::{
     LogError, TopicSettings,
     batch::{BatchError, Marker, OpenBatch},
     disk::{self, Disk, TEMPORARY, doing},
-    segment::{self, Followed, INDEX, LOG, Segment, SegmentError, TIME_INDEX},
+    segment::{self, Followed, INDEX, LOG, OpenedSegment, Segment, SegmentError, TIME_INDEX},
 };
 
 /// Stands between a cut file's old name and the first offset it holds.
@@ -84,6 +89,7 @@ impl Partition {
             settings: RwLock::new(settings),
             queue: Mutex::new(Queue::default()),
             writer: Mutex::new(writer),
+            start: AtomicI64::new(state.start_offset),
             state: Mutex::new(state),
             segments: RwLock::new(segments),
             ends: watch::Sender::new(Ends { end: next, last_stable, stopped: None }),
@@ -135,7 +141,8 @@ impl Opening<'_> {
             }
             let followed =
                 bases.get(index + 1).map_or(Followed::ByNothing, |next| Followed::By(*next));
-            let (segment, damage) = Segment::open(self.disk, self.folder, base, followed)?;
+            let OpenedSegment { segment, damage, vouched } =
+                Segment::open(self.disk, self.folder, base, followed)?;
             next = Some(segment.next());
             let segment = Arc::new(segment);
             self.segments.insert(base, Arc::clone(&segment));
@@ -145,7 +152,7 @@ impl Opening<'_> {
                 let why = format!("it follows the damage at offset {}", segment.next());
                 return self.set_aside(&bases[index + 1..], &why);
             }
-            if index + 1 < bases.len() {
+            if !vouched && index + 1 < bases.len() {
                 segment.write_index(self.disk)?;
             }
         }

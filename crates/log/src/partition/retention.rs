@@ -5,7 +5,7 @@
 //! leaves the files to this. Nothing here reads a clock: the caller says what time
 //! it is.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering};
 
 use courant_model::{Offset, Timestamp};
 
@@ -111,6 +111,7 @@ impl Partition {
             .store(&*self.environment.disk, &self.folder)
             .map_err(|error| self.storage_error("moving the start of", error))?;
         *state = moved;
+        self.start.store(to, Ordering::Release);
         Ok(())
     }
 

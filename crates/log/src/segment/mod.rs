@@ -59,6 +59,15 @@ pub(crate) enum SegmentError {
     Corrupt { position: u64, error: BatchError },
 }
 
+/// A segment as it was found.
+#[derive(Debug)]
+pub(crate) struct OpenedSegment {
+    pub(crate) segment: Segment,
+    pub(crate) damage: Option<Damage>,
+    /// The index files covered all of it, so that nothing was checked.
+    pub(crate) vouched: bool,
+}
+
 /// Where a check found the first bytes that are no batch.
 #[derive(Debug)]
 pub(crate) struct Damage {
@@ -113,12 +122,12 @@ impl Segment {
         folder: &Path,
         base: Offset,
         followed: Followed,
-    ) -> io::Result<(Self, Option<Damage>)> {
+    ) -> io::Result<OpenedSegment> {
         let file = disk.open(&path(folder, base, LOG), false)?;
         let file_bytes = file.size()?;
         let vouched =
             Self::read_index(disk, folder, base).filter(|index| index.bytes <= file_bytes);
-        let unproven = vouched.as_ref().is_none_or(|index| index.bytes < file_bytes);
+        let whole = vouched.as_ref().is_some_and(|index| index.bytes == file_bytes);
         let mut index = vouched.unwrap_or_else(|| SegmentIndex::new(base));
         let mut damage = None;
         let mut scan = BatchScan::new(&*file, index.bytes, file_bytes);
@@ -132,10 +141,11 @@ impl Segment {
                 }
             }
         }
-        if unproven {
+        if !whole {
             file.sync()?;
         }
-        Ok((Self::with_index(folder, base, file, index), damage))
+        let segment = Self::with_index(folder, base, file, index);
+        Ok(OpenedSegment { segment, damage, vouched: whole })
     }
 
     fn with_index(

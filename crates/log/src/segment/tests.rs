@@ -63,9 +63,10 @@ fn an_opened_segment_is_the_one_that_was_written() {
         if with_index {
             segment.write_index(&disk).unwrap();
         }
-        let (opened, damage) =
-            Segment::open(&disk, &PathBuf::from("/p"), 100, Followed::ByNothing).unwrap();
-        assert!(damage.is_none());
+        let found = Segment::open(&disk, &PathBuf::from("/p"), 100, Followed::ByNothing).unwrap();
+        assert!(found.damage.is_none());
+        assert_eq!(found.vouched, with_index);
+        let opened = found.segment;
         assert_eq!((opened.next(), opened.bytes()), (segment.next(), segment.bytes()));
         assert_eq!(opened.largest(), segment.largest());
         assert_ne!(opened.id(), segment.id());
