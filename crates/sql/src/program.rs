@@ -11,7 +11,7 @@ use std::{
 };
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray},
+    array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray, new_empty_array},
     compute::{concat, filter_record_batch},
     datatypes::SchemaRef,
     record_batch::{RecordBatch, RecordBatchOptions},
@@ -24,6 +24,7 @@ use crate::{
     civil,
     conform::conform,
     error::plain,
+    schema::arrow_type,
 };
 
 /// A filter and results over the inputs they use.
@@ -76,7 +77,7 @@ impl Program {
             .map(|(position, reason)| Rejection { row: batch.rows[position], reason })
             .collect();
         let kept = kept_positions(&pieces, batch.len());
-        Evaluated { kept, arrays: join(pieces, self.results.len()), rejected }
+        Evaluated { kept, arrays: self.join(pieces), rejected }
     }
 
     fn table(&self, batch: &DecodedBatch, context: &RunContext) -> RecordBatch {
@@ -151,6 +152,23 @@ impl Program {
         Ok((mask, arrays))
     }
 
+    fn join(&self, mut pieces: Vec<Piece>) -> Vec<ArrayRef> {
+        if pieces.len() == 1 {
+            return pieces.remove(0).arrays;
+        }
+        let results = self.results.iter().enumerate();
+        results
+            .map(|(result, (_, column_type))| {
+                let parts: Vec<&dyn Array> =
+                    pieces.iter().map(|piece| piece.arrays[result].as_ref()).collect();
+                if parts.is_empty() {
+                    return new_empty_array(&arrow_type(column_type));
+                }
+                concat(&parts).expect("all parts have the result's canonical type")
+            })
+            .collect()
+    }
+
     /// The rows that the filter lets pass; `None` when all do.
     fn mask(&self, table: &RecordBatch) -> Result<Option<BooleanArray>, String> {
         let Some(filter) = &self.filter else { return Ok(None) };
@@ -181,17 +199,4 @@ fn kept_positions(pieces: &[Piece], rows: usize) -> Option<Vec<usize>> {
         }
     }
     Some(kept)
-}
-
-fn join(mut pieces: Vec<Piece>, results: usize) -> Vec<ArrayRef> {
-    if pieces.len() == 1 {
-        return pieces.remove(0).arrays;
-    }
-    (0..results)
-        .map(|result| {
-            let parts: Vec<&dyn Array> =
-                pieces.iter().map(|piece| piece.arrays[result].as_ref()).collect();
-            concat(&parts).expect("all parts have the result's canonical type")
-        })
-        .collect()
 }

@@ -96,17 +96,6 @@ static SCALARS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     named
 });
 
-static HIGHER_ORDER: LazyLock<HashMap<String, Arc<HigherOrderUDF>>> = LazyLock::new(|| {
-    let mut named = HashMap::new();
-    for function in datafusion_functions_nested::all_default_higher_order_functions() {
-        for alias in function.aliases() {
-            named.insert(alias.clone(), Arc::clone(&function));
-        }
-        named.insert(function.name().to_owned(), function);
-    }
-    named
-});
-
 /// Answers the planner's questions about one text.
 pub(super) struct Catalogue {
     options: ConfigOptions,
@@ -152,7 +141,7 @@ pub(super) fn unknown_function(name: &str) -> SqlError {
         return SqlError::new(format!("a \"sql\" step takes no window function {name:?}"))
             .remedy("windows belong in a view");
     }
-    let mut known: Vec<_> = SCALARS.keys().chain(HIGHER_ORDER.keys()).map(String::as_str).collect();
+    let mut known: Vec<_> = SCALARS.keys().map(String::as_str).collect();
     known.sort_unstable();
     let error = SqlError::new(format!("unknown function {name:?}"));
     match nearest(name, known) {
@@ -174,8 +163,9 @@ impl ContextProvider for Catalogue {
         SCALARS.get(name).cloned()
     }
 
-    fn get_higher_order_meta(&self, name: &str) -> Option<Arc<HigherOrderUDF>> {
-        HIGHER_ORDER.get(name).cloned()
+    /// None: the dialect has no lambdas.
+    fn get_higher_order_meta(&self, _: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
     }
 
     /// Asked when no scalar function has the name, and before the planner gives up.
@@ -202,7 +192,7 @@ impl ContextProvider for Catalogue {
     }
 
     fn higher_order_function_names(&self) -> Vec<String> {
-        HIGHER_ORDER.keys().cloned().collect()
+        Vec::new()
     }
 
     /// The planner wants one name to suggest; its suggestion is not used.

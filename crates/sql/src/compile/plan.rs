@@ -5,7 +5,7 @@
 //! uses. `now()` becomes a hidden column that the run fills: the engine's own would
 //! freeze the time of compilation. Integer arithmetic is checked, not wrapping.
 
-use std::{any::Any, collections::HashMap, sync::Arc};
+use std::{any::Any, collections::HashMap, ops::ControlFlow, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
 use courant_model::{
@@ -28,7 +28,7 @@ use datafusion_sql::{
     sqlparser::ast::{
         AccessExpr, ExcludeSelectItem, Expr as Ast, Ident, ObjectName, RenameSelectItem,
         SelectItem, SelectItemQualifiedWildcardKind, Spanned, Subscript, Value,
-        WildcardAdditionalOptions,
+        WildcardAdditionalOptions, visit_expressions_mut,
     },
 };
 
@@ -221,8 +221,9 @@ impl<'a> Planner<'a> {
     }
 
     /// Plans, checks, types and simplifies an expression.
-    fn plan(&self, ast: Ast) -> Result<Expr, SqlError> {
+    fn plan(&self, mut ast: Ast) -> Result<Expr, SqlError> {
         let place = locate::place(ast.span());
+        quote_late_fields(&mut ast);
         let options = ParserOptions::new()
             .with_enable_ident_normalization(false)
             .with_map_string_types_to_utf8view(false);
@@ -337,6 +338,29 @@ fn physical(expression: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr
             Ok(checked.data)
         })
         .map_err(|error| SqlError::new(plain(&error)))
+}
+
+/// Makes `lines[1].sku` into `lines[1].'sku'`: after an index, the planner takes the names
+/// of fields only as text.
+fn quote_late_fields(ast: &mut Ast) {
+    let _: ControlFlow<()> = visit_expressions_mut(ast, |node| {
+        if let Ast::CompoundFieldAccess { root, access_chain } = node {
+            let is_path = matches!(**root, Ast::Identifier(_));
+            let names = access_chain
+                .iter()
+                .take_while(|access| {
+                    is_path && matches!(access, AccessExpr::Dot(Ast::Identifier(_)))
+                })
+                .count();
+            for access in &mut access_chain[names..] {
+                if let AccessExpr::Dot(Ast::Identifier(name)) = access {
+                    let value = Value::SingleQuotedString(name.value.clone());
+                    *access = AccessExpr::Dot(Ast::Value(value.with_span(name.span)));
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    });
 }
 
 fn read_time_from_run(expression: Expr) -> Result<Transformed<Expr>, DataFusionError> {

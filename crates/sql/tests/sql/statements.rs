@@ -1,10 +1,8 @@
 //! Statements from text to result: filter, projection, metadata, time, rejection.
 
-mod support;
-
+use crate::support::{NOW, columns, rows, told};
 use courant_model::Columns;
 use courant_sql::{Expression, Statement};
-use support::{NOW, columns, rows, told};
 
 fn orders() -> Columns {
     columns(&["orderNumber: int64", "status: string", "total: decimal(10,2)"])
@@ -82,6 +80,15 @@ fn only_the_rows_that_fail_in_evaluation_are_rejected() {
     assert_eq!(output.batch.len(), 90);
     assert!(output.batch.rows().iter().all(|row| row % 10 != 7));
     assert!(output.batch.encode().iter().all(|value| value.as_ref() == br#"{"q":4}"#));
+}
+
+#[test]
+fn a_batch_of_failing_rows_is_rejected_as_a_whole() {
+    let statement =
+        Statement::compile("SELECT a / 0 AS q FROM input", &columns(&["a: int64"])).unwrap();
+    let output = statement.run(&rows(&[r#"{"a":1}"#, r#"{"a":2}"#]), &NOW);
+    assert_eq!(told(&output), ["0 !division by zero", "1 !division by zero"]);
+    assert_eq!(output.batch.columns(), statement.output());
 }
 
 #[test]
