@@ -23,3 +23,4 @@ pub use history::{
     EmbeddedHistory, Filter, FindQuery, History, HistoryOptions, HistoryWrite, Order, ResumeToken,
     SortKey, WatchFrom, Written,
 };
+pub use names::check_name;

@@ -12,7 +12,7 @@ use crate::StoreError;
 ///
 /// # Errors
 /// [`StoreError::InvalidName`] with the first rule that the name breaks.
-pub(crate) fn check_name(kind: &'static str, name: &str) -> Result<(), StoreError> {
+pub fn check_name(kind: &'static str, name: &str) -> Result<(), StoreError> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
     let why = if name.is_empty() {
         "it is empty".to_owned()
