@@ -328,3 +328,9 @@ pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Numbers that a source reserves with one durable write.
 pub const SEQUENCE_RESERVE: u64 = 1_000;
+
+/// Bytes of one CSV row; a quote that never closes is noticed after so many.
+pub const CSV_ROW_BYTES_MAX: usize = 1024 * 1024;
+
+/// Fields of one CSV row.
+pub const CSV_FIELDS_MAX: usize = 4_096;

@@ -212,6 +212,7 @@ fn log_status(error: &LogError) -> StatusCode {
         ErrorCode::UnknownTopicOrPartition | ErrorCode::GroupIdNotFound => StatusCode::NOT_FOUND,
         ErrorCode::TopicAlreadyExists | ErrorCode::NonEmptyGroup => StatusCode::CONFLICT,
         ErrorCode::InvalidTopic
+        | ErrorCode::InvalidRecord
         | ErrorCode::InvalidGroupId
         | ErrorCode::InvalidSessionTimeout
         | ErrorCode::OffsetMetadataTooLarge => StatusCode::BAD_REQUEST,
