@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use courant_model::{Header, Origin, Position, Record, StoredRecord, Timestamp};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 /// A record within a pipeline, with the place it came from.
 #[derive(Debug, Clone)]
@@ -83,6 +83,8 @@ pub enum NotJson {
     Null,
     #[error("value is not JSON: {why}")]
     Syntax { why: String },
+    #[error("value is {found}, not an object")]
+    NotObject { found: &'static str },
 }
 
 impl Payload {
@@ -130,5 +132,25 @@ impl Payload {
             _ => Err(NotJson::Null),
         };
         self.0.json.get_or_init(decode).as_ref().map_err(Clone::clone)
+    }
+
+    /// The body as an object of its own, for a store to keep.
+    ///
+    /// # Errors
+    /// [`NotJson`] for everything else.
+    pub fn to_object(&self) -> Result<Map<String, Value>, NotJson> {
+        let value = match (self.0.json.get(), self.0.bytes.get()) {
+            (None, Some(Some(bytes))) => serde_json::from_slice(bytes)
+                .map_err(|error| NotJson::Syntax { why: error.to_string() })?,
+            _ => self.json()?.clone(),
+        };
+        match value {
+            Value::Object(fields) => Ok(fields),
+            Value::Null => Err(NotJson::NotObject { found: "null" }),
+            Value::Bool(_) => Err(NotJson::NotObject { found: "a boolean" }),
+            Value::Number(_) => Err(NotJson::NotObject { found: "a number" }),
+            Value::String(_) => Err(NotJson::NotObject { found: "a text" }),
+            Value::Array(_) => Err(NotJson::NotObject { found: "a list" }),
+        }
     }
 }

@@ -7,7 +7,11 @@
 
 pub mod config;
 pub mod connector;
+pub mod core;
 pub mod event;
 pub mod options;
 pub mod plan;
 pub mod routes;
+pub mod runtime;
+pub mod sinks;
+pub mod steps;

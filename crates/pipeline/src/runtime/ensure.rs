@@ -1,0 +1,110 @@
+//! Makes what a plan needs: topics, dead-letter topics, collections.
+//!
+//! What is there already is left or grown, never shrunk; where a declared topic cannot
+//! become what the file says, the difference is told and the topic stays as it is.
+
+use std::collections::BTreeMap;
+
+use courant_log::{Log, LogError, Retention, TopicChange, TopicSettings, TopicSpec};
+use courant_model::{Span, TopicName, limits::DEAD_LETTERS_KEPT_MS};
+use courant_stores::{CollectionSpec, History, StoreError};
+
+use super::worker::routed_topics;
+use crate::plan::{Plan, TargetPlan, TopicPlan};
+
+/// Creates or adapts the topics of a plan.
+pub(super) async fn topics(log: &dyn Log, plan: &Plan) -> Result<(), LogError> {
+    for (name, topic) in &plan.topics {
+        ensure_topic(log, name, topic).await?;
+    }
+    for (name, settings) in undeclared(plan) {
+        let topic =
+            TopicPlan { partitions: 1, settings, columns: None, event_time: None, declared: false };
+        ensure_topic(log, &name, &topic).await?;
+    }
+    Ok(())
+}
+
+/// Topics that a plan uses without listing them.
+fn undeclared(plan: &Plan) -> BTreeMap<TopicName, TopicSettings> {
+    let mut topics = BTreeMap::new();
+    let pipelines = plan.pipelines.values();
+    for pipeline in pipelines {
+        let targets = pipeline.to.iter().filter_map(|target| match target {
+            TargetPlan::Topic { topic } => Some(topic),
+            _ => None,
+        });
+        for topic in pipeline.from.iter().chain(targets).chain(routed_topics(pipeline)) {
+            topics.insert(topic.clone(), TopicSettings::default());
+        }
+    }
+    for source in plan.sources.values() {
+        topics.insert(source.to.clone(), TopicSettings::default());
+    }
+    let dead_letters = TopicSettings {
+        retention_time: Some(Span::from_millis(DEAD_LETTERS_KEPT_MS)),
+        cleanup: Retention::Delete,
+        ..TopicSettings::default()
+    };
+    let of_pipelines = plan.pipelines.values().map(|pipeline| &pipeline.on_error.dead_letters);
+    let of_sources = plan.sources.values().filter_map(|source| source.dead_letters.as_ref());
+    for topic in of_pipelines.chain(of_sources) {
+        topics.insert(topic.clone(), dead_letters.clone());
+    }
+    topics.retain(|name, _| !plan.topics.contains_key(name));
+    topics
+}
+
+async fn ensure_topic(log: &dyn Log, name: &TopicName, plan: &TopicPlan) -> Result<(), LogError> {
+    let found = match log.topic(name).await {
+        Ok(found) => found,
+        Err(LogError::UnknownTopic { .. }) => {
+            let (partitions, settings) = (plan.partitions, plan.settings.clone());
+            log.create_topic(&TopicSpec { name: name.clone(), partitions, settings }).await?;
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    if !plan.declared {
+        return Ok(());
+    }
+    let partitions = i32::try_from(found.partitions.len()).unwrap_or(i32::MAX);
+    if partitions > plan.partitions {
+        let wished = plan.partitions;
+        tracing::warn!(
+            topic = %name, partitions, wished,
+            "topic has more partitions than the file says; they stay, partitions can only grow"
+        );
+    }
+    let change = TopicChange {
+        partitions: (partitions < plan.partitions).then_some(plan.partitions),
+        settings: (found.settings != plan.settings).then(|| plan.settings.clone()),
+    };
+    if change != TopicChange::default() {
+        tracing::info!(topic = %name, ?change, "topic is changed to what the file says");
+        log.alter_topic(name, &change).await?;
+    }
+    Ok(())
+}
+
+/// Creates the collections that the pipelines of a plan write, with their indexes.
+pub(super) async fn collections(history: &dyn History, plan: &Plan) -> Result<(), StoreError> {
+    for spec in collection_specs(plan) {
+        history.ensure_collection(&spec).await?;
+    }
+    Ok(())
+}
+
+/// The collections of a plan; the indexes of all that write one are put together.
+pub(crate) fn collection_specs(plan: &Plan) -> Vec<CollectionSpec> {
+    let mut specs: BTreeMap<&str, CollectionSpec> = BTreeMap::new();
+    for target in plan.pipelines.values().flat_map(|pipeline| &pipeline.to) {
+        let TargetPlan::History { collection, indexes, .. } = target else { continue };
+        let empty = || CollectionSpec { name: collection.clone(), indexes: Vec::new() };
+        let spec = specs.entry(collection).or_insert_with(empty);
+        let new: Vec<_> =
+            indexes.iter().filter(|index| !spec.indexes.contains(index)).cloned().collect();
+        spec.indexes.extend(new);
+    }
+    specs.into_values().collect()
+}

@@ -1,0 +1,426 @@
+//! The work on one partition of one pipeline: read, run the steps, deliver, checkpoint.
+//!
+//! A batch is done when every target took its events and its dead letters are in their
+//! topic; only then do its position and the changes of the steps' memory count. A
+//! checkpoint flushes the targets, stores state and position in one write and commits
+//! the offset, in this order: a crash in between repeats output and loses none.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use courant_log::{Committed, Committer, ErrorCode, LogError, PartitionReader, Read};
+use courant_model::{
+    Offset, Positions, TopicName, TopicPartition,
+    limits::{
+        PIPELINE_BATCH_BYTES_MAX, PIPELINE_BATCH_RECORDS_MAX, PIPELINE_IDLE_READ_BYTES,
+        PIPELINE_INLINE_EVENTS_MAX,
+    },
+};
+use futures::future::try_join_all;
+use tokio::{sync::watch, time::Instant};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    budget::Share,
+    deliver::{Backoff, Control, Halt, Target},
+    state::Checkpoint,
+    status::PartitionStatus,
+    worker::Pipeline,
+};
+use crate::{
+    core::{CoreOutput, Originals, PipelineCore, StepState},
+    event::Event,
+    sinks::{TopicSink, log_failure},
+    steps::StepContext,
+};
+
+/// The word beside a committed offset that says that a pipeline wrote it. A reset by
+/// hand leaves it empty.
+pub(crate) const COMMIT_METADATA: &str = "courant:1";
+
+/// One partition at work.
+#[derive(Debug)]
+pub(crate) struct PartitionTask {
+    pub(crate) pipeline: Arc<Pipeline>,
+    pub(crate) partition: TopicPartition,
+    pub(crate) reader: Box<dyn PartitionReader>,
+    pub(crate) committer: Box<dyn Committer>,
+    pub(crate) core: PipelineCore,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) routes: BTreeMap<TopicName, Target>,
+    pub(crate) dead_letters: TopicSink,
+    pub(crate) stop: CancellationToken,
+    pub(crate) paused: watch::Receiver<bool>,
+    pub(crate) progress: Progress,
+}
+
+/// How far a partition is.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    /// The next offset after the last batch that is done.
+    position: Offset,
+    committed: Offset,
+    /// The partition's end at the last read.
+    end: Offset,
+    /// Changes of the steps' memory since the last checkpoint.
+    changes: StepState,
+    pins_version: u64,
+    checkpoint_at: Instant,
+    shares: Vec<Share>,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        Self {
+            position: 0,
+            committed: -1,
+            end: 0,
+            changes: Vec::new(),
+            pins_version: 0,
+            checkpoint_at: Instant::now(),
+            shares: Vec::new(),
+        }
+    }
+}
+
+impl PartitionTask {
+    /// Works until it is stopped; then checkpoints what is done.
+    ///
+    /// # Errors
+    /// [`Halt::Fenced`] and [`Halt::Fatal`]; what was done is checkpointed where it can be.
+    pub(crate) async fn run(mut self) -> Result<(), Halt> {
+        let worked = self.work().await;
+        let done = match &worked {
+            Err(Halt::Fenced) => worked,
+            _ => match self.checkpoint().await {
+                // The target is still away: what it has is written again by the next one.
+                Err(Halt::Stopping) | Ok(()) => worked,
+                Err(error) => worked.and(Err(error)),
+            },
+        };
+        self.pipeline.meter.gone(&self.partition);
+        match done {
+            Err(Halt::Stopping) => Ok(()),
+            done => done,
+        }
+    }
+
+    async fn work(&mut self) -> Result<(), Halt> {
+        self.resume().await?;
+        loop {
+            let read = self.next_batch().await?;
+            self.process(read).await?;
+            if self.checkpoint_due() {
+                self.checkpoint().await?;
+            }
+        }
+    }
+
+    /// Finds the position to go on from, and brings back the steps' memory.
+    async fn resume(&mut self) -> Result<(), Halt> {
+        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+        let start = self.reader.position();
+        let committed = self.reader.committed().cloned();
+        self.progress.committed = start;
+        self.progress.position = start;
+        if committed.as_ref().is_some_and(|committed| committed.metadata == COMMIT_METADATA) {
+            let stored = self.state(move |state| state.stored(&group, &at)).await?;
+            for (step, entries) in stored.steps {
+                self.core.restore(step, entries);
+            }
+            // Behind the commit when another worker went on meanwhile, or nothing changed.
+            if let Some(position) = stored.position.filter(|position| *position > start) {
+                self.progress.position = position.min(self.end_of_partition(position).await);
+                self.reader.seek(self.progress.position);
+            }
+        } else {
+            self.forget(committed.as_ref()).await?;
+            self.commit().await?;
+        }
+        self.report();
+        Ok(())
+    }
+
+    /// Clears the steps' memory: the group starts, or somebody set its offsets by hand.
+    async fn forget(&mut self, committed: Option<&Committed>) -> Result<(), Halt> {
+        if let Some(committed) = committed {
+            let (pipeline, partition) = (&self.pipeline.name, &self.partition);
+            let offset = committed.offset;
+            tracing::info!(
+                pipeline, %partition, offset,
+                "offset was set by hand; starting there without the memory of the steps"
+            );
+        }
+        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+        self.state(move |state| state.clear(&group, &at)).await
+    }
+
+    async fn end_of_partition(&mut self, otherwise: Offset) -> Offset {
+        let offsets = self.pipeline.roles.log.offsets(&self.partition).await;
+        offsets.map_or(otherwise, |offsets| offsets.end)
+    }
+
+    /// Waits for records; meanwhile checkpoints in time and honours a pause.
+    async fn next_batch(&mut self) -> Result<Read, Halt> {
+        let mut backoff = Backoff::default();
+        loop {
+            if *self.paused.borrow_and_update() {
+                self.checkpoint().await?;
+                self.wait_while_paused().await?;
+            }
+            let bytes_max = self.reserve().await?;
+            let (dirty, due) = (self.dirty(), self.progress.checkpoint_at);
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return Err(Halt::Stopping),
+                changed = self.paused.changed() => {
+                    changed.map_err(|_| Halt::Stopping)?;
+                }
+                read = self.reader.next(PIPELINE_BATCH_RECORDS_MAX, bytes_max) => match read {
+                    Ok(read) => return self.linger(read).await,
+                    Err(error) => self.reading_failed(&mut backoff, &error).await?,
+                },
+                () = tokio::time::sleep_until(due), if dirty => self.checkpoint().await?,
+            }
+        }
+    }
+
+    async fn wait_while_paused(&mut self) -> Result<(), Halt> {
+        tokio::select! {
+            () = self.stop.cancelled() => Err(Halt::Stopping),
+            resumed = self.paused.wait_for(|paused| !paused) => {
+                resumed.map(|_| ()).map_err(|_| Halt::Stopping)
+            }
+        }
+    }
+
+    /// Takes a share of the memory for the next read; answers how much it may bring. A
+    /// task that has read everything waits for news with a small read and without a
+    /// share, so that quiet partitions hold nothing.
+    async fn reserve(&mut self) -> Result<usize, Halt> {
+        if self.progress.end <= self.progress.position {
+            return Ok(PIPELINE_IDLE_READ_BYTES);
+        }
+        let budget = self.pipeline.budget.clone();
+        let share = match budget.try_acquire(PIPELINE_BATCH_BYTES_MAX) {
+            Some(share) => share,
+            None => {
+                // Nobody waits for memory while holding some.
+                self.checkpoint().await?;
+                self.progress.shares.clear();
+                tokio::select! {
+                    () = self.stop.cancelled() => return Err(Halt::Stopping),
+                    share = budget.acquire(PIPELINE_BATCH_BYTES_MAX) => share,
+                }
+            }
+        };
+        self.progress.shares.push(share);
+        Ok(PIPELINE_BATCH_BYTES_MAX)
+    }
+
+    async fn reading_failed(
+        &mut self,
+        backoff: &mut Backoff,
+        error: &LogError,
+    ) -> Result<(), Halt> {
+        match error {
+            LogError::Closed => Err(Halt::Stopping),
+            error => backoff.wait(self.control(), &log_failure(error)).await,
+        }
+    }
+
+    /// Waits for more records where the file says so.
+    async fn linger(&mut self, mut read: Read) -> Result<Read, Halt> {
+        let linger = self.pipeline.plan.linger.as_duration();
+        if linger.is_zero() {
+            return Ok(read);
+        }
+        let until = Instant::now() + linger;
+        while let Some(room) = PIPELINE_BATCH_RECORDS_MAX.checked_sub(read.records.len())
+            && room > 0
+        {
+            tokio::select! {
+                () = self.stop.cancelled() => break,
+                () = tokio::time::sleep_until(until) => break,
+                more = self.reader.next(room, PIPELINE_IDLE_READ_BYTES) => match more {
+                    Ok(more) => {
+                        read.records.extend(more.records);
+                        (read.next, read.end) = (more.next, more.end);
+                    }
+                    // The next read meets it again.
+                    Err(_) => break,
+                },
+            }
+        }
+        Ok(read)
+    }
+
+    async fn process(&mut self, read: Read) -> Result<(), Halt> {
+        let records = read.records.len();
+        let originals = Originals::of(&read.records);
+        let events = read.records.into_iter().map(Event::from_stored).collect();
+        let output = self.run_core(events).await?;
+        let (out, dead) = self.deliver(output, &originals).await?;
+        self.progress.changes.extend(self.core.take_changes());
+        self.progress.position = read.next;
+        self.progress.end = read.end;
+        self.pipeline.meter.delivered(records, out, dead);
+        self.report();
+        Ok(())
+    }
+
+    /// Runs the steps; a large batch does so off the async threads.
+    async fn run_core(&mut self, events: Vec<Event>) -> Result<CoreOutput, Halt> {
+        let context = StepContext { now: self.pipeline.roles.clock.now_origin() };
+        if events.len() <= PIPELINE_INLINE_EVENTS_MAX {
+            return Ok(self.core.run(&context, events));
+        }
+        let mut core = std::mem::take(&mut self.core);
+        let run = tokio::task::spawn_blocking(move || {
+            let output = core.run(&context, events);
+            (core, output)
+        });
+        let (core, output) =
+            run.await.map_err(|error| Halt::Fatal(format!("a step broke down: {error}")))?;
+        self.core = core;
+        Ok(output)
+    }
+
+    /// Brings a batch to all targets at once, then what was refused to the dead letters.
+    /// Answers how many events went out and how many records were set aside.
+    async fn deliver(
+        &mut self,
+        output: CoreOutput,
+        originals: &Originals,
+    ) -> Result<(usize, usize), Halt> {
+        let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
+        let CoreOutput { events, routed, mut rejected } = output;
+        let mut deliveries = Vec::with_capacity(self.targets.len());
+        if !events.is_empty() {
+            deliveries
+                .extend(self.targets.iter_mut().map(|target| target.deliver(&events, control)));
+        }
+        for (topic, target) in &mut self.routes {
+            if let Some(events) = routed.get(topic) {
+                deliveries.push(target.deliver(events, control));
+            }
+        }
+        rejected.extend(try_join_all(deliveries).await?.into_iter().flatten());
+        let origins = || events.iter().chain(routed.values().flatten()).map(|event| event.origin);
+        self.pipeline.meter.fresh(origins());
+        let out = origins().count();
+        let dead = self.set_aside(&rejected, originals).await?;
+        Ok((out, dead))
+    }
+
+    /// Appends dead letters; durable when it answers.
+    async fn set_aside(
+        &mut self,
+        rejected: &[crate::steps::Rejected],
+        originals: &Originals,
+    ) -> Result<usize, Halt> {
+        let Some(first) = rejected.first() else { return Ok(0) };
+        self.pipeline.meter.health.error(format!("{}: {}", first.step, first.why));
+        let now = self.pipeline.roles.clock.now();
+        let letters = originals.dead_letters(rejected, &self.pipeline.name, now);
+        let mut backoff = Backoff::default();
+        loop {
+            match self.dead_letters.append(letters.clone()).await {
+                Ok(refused) => {
+                    backoff.succeeded(self.control());
+                    return match refused.first() {
+                        None => Ok(letters.len()),
+                        Some(one) => Err(Halt::Fatal(format!("dead letter is lost: {}", one.why))),
+                    };
+                }
+                Err(error) => backoff.wait(self.control(), &error).await?,
+            }
+        }
+    }
+
+    fn dirty(&self) -> bool {
+        self.progress.position != self.progress.committed
+    }
+
+    /// Whether enough time went by since the last checkpoint, so that after a quiet
+    /// time a record's checkpoint follows at once and under load one serves many.
+    fn checkpoint_due(&self) -> bool {
+        self.dirty() && Instant::now() >= self.progress.checkpoint_at
+    }
+
+    /// Flushes the targets, stores state and position, commits the offset.
+    async fn checkpoint(&mut self) -> Result<(), Halt> {
+        if !self.dirty() {
+            self.progress.shares.clear();
+            return Ok(());
+        }
+        let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
+        let targets = self.targets.iter_mut();
+        try_join_all(targets.map(|target| target.flush(control))).await?;
+        self.store().await?;
+        self.commit().await?;
+        self.progress.shares.clear();
+        let span: Duration = self.pipeline.plan.checkpoint.as_duration();
+        self.progress.checkpoint_at = Instant::now() + span;
+        self.report();
+        Ok(())
+    }
+
+    /// Stores position and state, where there is state to store.
+    async fn store(&mut self) -> Result<(), Halt> {
+        let pins = self.pipeline.pins.changed_since(self.progress.pins_version);
+        if self.progress.changes.is_empty() && pins.is_none() {
+            return Ok(());
+        }
+        let (version, pins) = pins.unwrap_or((self.progress.pins_version, BTreeMap::new()));
+        let changes = std::mem::take(&mut self.progress.changes);
+        let checkpoint = Checkpoint { position: self.progress.position, changes, pins };
+        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+        self.state(move |state| state.checkpoint(&group, &at, checkpoint)).await?;
+        self.progress.pins_version = version;
+        Ok(())
+    }
+
+    async fn commit(&mut self) -> Result<(), Halt> {
+        let positions = Positions::from([(self.partition.clone(), self.progress.position)]);
+        let mut backoff = Backoff::default();
+        loop {
+            match self.committer.commit(&positions, COMMIT_METADATA).await {
+                Ok(()) => {
+                    backoff.succeeded(self.control());
+                    self.progress.committed = self.progress.position;
+                    return Ok(());
+                }
+                Err(error) => match error.code() {
+                    ErrorCode::IllegalGeneration
+                    | ErrorCode::UnknownMemberId
+                    | ErrorCode::FencedInstanceId => return Err(Halt::Fenced),
+                    ErrorCode::Closed => return Err(Halt::Stopping),
+                    _ => backoff.wait(self.control(), &log_failure(&error)).await?,
+                },
+            }
+        }
+    }
+
+    async fn state<R: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&super::state::StateStore) -> Result<R, super::state::StateError>
+        + Send
+        + 'static,
+    ) -> Result<R, Halt> {
+        // The state's folder is on this machine: when it fails, somebody has to look.
+        self.pipeline.state.run(work).await.map_err(|error| Halt::Fatal(error.to_string()))
+    }
+
+    fn control(&self) -> Control<'_> {
+        Control { stop: &self.stop, health: &self.pipeline.meter.health }
+    }
+
+    fn report(&self) {
+        self.pipeline.meter.partition(PartitionStatus {
+            partition: self.partition.clone(),
+            position: self.progress.position,
+            committed: self.progress.committed,
+            end: self.progress.end.max(self.progress.position),
+        });
+    }
+}

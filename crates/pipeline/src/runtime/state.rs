@@ -1,0 +1,321 @@
+//! What pipelines and sources remember on this machine: folder `state/`.
+//!
+//! One keyspace; its keys are [`Key`]. A partition's position and the changes of its
+//! steps' memory go in one atomic, synced write, so that after a crash they belong
+//! together. It is a memory of what the log can bring again, not a store for people.
+
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use courant_model::{
+    Column, Columns, Offset, TopicPartition,
+    limits::{STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX},
+};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use indexmap::IndexMap;
+
+use crate::{core::StepState, steps::pins::PinKey};
+
+/// The keys of the keyspace, in bytes: a tag, then names that end with a zero byte,
+/// then numbers, big-endian.
+#[derive(Debug, Clone, Copy)]
+enum Key<'a> {
+    /// `01 group 00 topic 00 partition:4` → position of the partition, 8 bytes.
+    Position(&'a str, &'a TopicPartition),
+    /// `02 group 00 topic 00 partition:4 step:2 …`: the step's own key → its value.
+    Step(&'a str, &'a TopicPartition, Option<(u16, &'a [u8])>),
+    /// `03 group 00 topic 00 step:2` → pinned columns, as a JSON object of type texts.
+    Pin(&'a str, Option<&'a PinKey>),
+    /// `04 name` → what a source saved.
+    Source(&'a str),
+}
+
+impl Key<'_> {
+    /// The key's bytes; without its last part they are the prefix of all such keys.
+    fn bytes(self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(64);
+        let name = |bytes: &mut Vec<u8>, tag: Option<u8>, name: &str| {
+            bytes.extend(tag);
+            bytes.extend_from_slice(name.as_bytes());
+            bytes.push(0);
+        };
+        match self {
+            Key::Position(group, at) => {
+                name(&mut bytes, Some(1), group);
+                name(&mut bytes, None, at.topic.as_str());
+                bytes.extend_from_slice(&at.partition.to_be_bytes());
+            }
+            Key::Step(group, at, rest) => {
+                name(&mut bytes, Some(2), group);
+                name(&mut bytes, None, at.topic.as_str());
+                bytes.extend_from_slice(&at.partition.to_be_bytes());
+                if let Some((step, key)) = rest {
+                    bytes.extend_from_slice(&step.to_be_bytes());
+                    bytes.extend_from_slice(key);
+                }
+            }
+            Key::Pin(group, pin) => {
+                name(&mut bytes, Some(3), group);
+                if let Some(pin) = pin {
+                    name(&mut bytes, None, pin.topic.as_str());
+                    bytes.extend_from_slice(&step_number(pin.step).to_be_bytes());
+                }
+            }
+            Key::Source(source) => {
+                bytes.push(4);
+                bytes.extend_from_slice(source.as_bytes());
+            }
+        }
+        bytes
+    }
+}
+
+/// A pipeline has far fewer steps than fit; a file has at most some thousand values.
+fn step_number(step: usize) -> u16 {
+    u16::try_from(step).unwrap_or(u16::MAX)
+}
+
+/// The state of this machine. Its calls block; [`StateStore::run`] takes them off the
+/// async threads.
+#[derive(Clone)]
+pub(crate) struct StateStore {
+    database: Database,
+    keyspace: Keyspace,
+}
+
+/// A failure of the state's storage.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{action} in the state folder failed: {source}")]
+pub struct StateError {
+    action: &'static str,
+    source: Arc<fjall::Error>,
+}
+
+/// What one checkpoint of a partition stores.
+#[derive(Debug, Default)]
+pub(crate) struct Checkpoint {
+    pub(crate) position: Offset,
+    pub(crate) changes: StepState,
+    pub(crate) pins: BTreeMap<PinKey, Columns>,
+}
+
+/// What was stored for a partition.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) position: Option<Offset>,
+    /// By step number.
+    pub(crate) steps: BTreeMap<usize, Vec<(Vec<u8>, Vec<u8>)>>,
+}
+
+impl StateStore {
+    /// Opens or creates the folder.
+    pub(crate) fn open(folder: &Path) -> Result<Self, StateError> {
+        let open = || {
+            std::fs::create_dir_all(folder)?;
+            let database = Database::builder(folder)
+                .cache_size(STATE_CACHE_BYTES)
+                .max_journaling_size(STORE_JOURNAL_BYTES_MAX)
+                .worker_threads(1)
+                .open()?;
+            let keyspace = database.keyspace("state", || {
+                KeyspaceCreateOptions::default().max_memtable_size(STORE_MEMTABLE_BYTES_MAX)
+            })?;
+            Ok(Self { database, keyspace })
+        };
+        open().map_err(failed("opening"))
+    }
+
+    /// Runs blocking work on this store.
+    ///
+    /// # Cancel safety
+    /// Work that has begun goes on to its end.
+    pub(crate) async fn run<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<R, StateError> + Send + 'static,
+    ) -> Result<R, StateError> {
+        let store = self.clone();
+        match tokio::task::spawn_blocking(move || work(&store)).await {
+            Ok(done) => done,
+            Err(error) => {
+                let source = fjall::Error::Io(std::io::Error::other(error));
+                Err(failed("working")(source))
+            }
+        }
+    }
+
+    /// Stores a checkpoint, atomically; durable when it returns.
+    pub(crate) fn checkpoint(
+        &self,
+        group: &str,
+        at: &TopicPartition,
+        checkpoint: Checkpoint,
+    ) -> Result<(), StateError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        let position = checkpoint.position.to_be_bytes();
+        batch.insert(&self.keyspace, Key::Position(group, at).bytes(), position.as_slice());
+        for (step, change) in checkpoint.changes {
+            let key = Key::Step(group, at, Some((step_number(step), &change.key))).bytes();
+            match change.value {
+                Some(value) => batch.insert(&self.keyspace, key, value),
+                None => batch.remove(&self.keyspace, key),
+            }
+        }
+        for (pin, columns) in &checkpoint.pins {
+            let text = serde_json::to_vec(columns).unwrap_or_default();
+            batch.insert(&self.keyspace, Key::Pin(group, Some(pin)).bytes(), text);
+        }
+        batch.commit().map_err(failed("storing a checkpoint"))
+    }
+
+    /// Reads what was stored for a partition.
+    pub(crate) fn stored(&self, group: &str, at: &TopicPartition) -> Result<Stored, StateError> {
+        let read = || {
+            let position = self.keyspace.get(Key::Position(group, at).bytes())?;
+            let position = position
+                .and_then(|bytes| Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+            let prefix = Key::Step(group, at, None).bytes();
+            let mut steps: BTreeMap<usize, Vec<_>> = BTreeMap::new();
+            for entry in self.keyspace.prefix(&prefix) {
+                let (key, value) = entry.into_inner()?;
+                let Some((step, key)) = key[prefix.len()..].split_first_chunk::<2>() else {
+                    continue;
+                };
+                let step = usize::from(u16::from_be_bytes(*step));
+                steps.entry(step).or_default().push((key.to_vec(), value.to_vec()));
+            }
+            Ok(Stored { position, steps })
+        };
+        read().map_err(failed("reading a checkpoint"))
+    }
+
+    /// Forgets a partition; durable when it returns.
+    pub(crate) fn clear(&self, group: &str, at: &TopicPartition) -> Result<(), StateError> {
+        let clear = || {
+            let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+            batch.remove(&self.keyspace, Key::Position(group, at).bytes());
+            for entry in self.keyspace.prefix(Key::Step(group, at, None).bytes()) {
+                batch.remove(&self.keyspace, entry.key()?);
+            }
+            batch.commit()
+        };
+        clear().map_err(failed("clearing a checkpoint"))
+    }
+
+    /// The columns that a pipeline pinned.
+    pub(crate) fn pins(&self, group: &str) -> Result<BTreeMap<PinKey, Columns>, StateError> {
+        let read = || {
+            let prefix = Key::Pin(group, None).bytes();
+            let mut pins = BTreeMap::new();
+            for entry in self.keyspace.prefix(&prefix) {
+                let (key, value) = entry.into_inner()?;
+                if let Some(pin) = read_pin(&key[prefix.len()..])
+                    && let Some(columns) = read_columns(&value)
+                {
+                    pins.insert(pin, columns);
+                }
+            }
+            Ok(pins)
+        };
+        read().map_err(failed("reading pinned columns"))
+    }
+
+    /// What a source saved last.
+    pub(crate) fn source(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
+        let saved = self.keyspace.get(Key::Source(name).bytes());
+        Ok(saved.map_err(failed("reading a source's state"))?.map(|value| value.to_vec()))
+    }
+
+    /// Replaces what a source saved; durable when it returns.
+    pub(crate) fn save_source(&self, name: &str, state: &[u8]) -> Result<(), StateError> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+        batch.insert(&self.keyspace, Key::Source(name).bytes(), state);
+        batch.commit().map_err(failed("saving a source's state"))
+    }
+}
+
+fn failed(action: &'static str) -> impl Fn(fjall::Error) -> StateError {
+    move |source| StateError { action, source: Arc::new(source) }
+}
+
+fn read_pin(key: &[u8]) -> Option<PinKey> {
+    let (rest, step) = key.split_last_chunk::<2>()?;
+    let topic = std::str::from_utf8(rest.strip_suffix(&[0])?).ok()?;
+    Some(PinKey { topic: topic.parse().ok()?, step: u16::from_be_bytes(*step).into() })
+}
+
+fn read_columns(text: &[u8]) -> Option<Columns> {
+    let types: IndexMap<String, String> = serde_json::from_slice(text).ok()?;
+    types.into_iter().map(|(name, text)| Column::parse(name, &text).ok()).collect()
+}
+
+impl std::fmt::Debug for StateStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StateStore").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use courant_model::ColumnType;
+
+    use super::*;
+    use crate::steps::StateChange;
+
+    fn at(topic: &str, partition: i32) -> TopicPartition {
+        TopicPartition::new(topic.parse().unwrap(), partition)
+    }
+
+    fn change(step: usize, key: &str, value: Option<&str>) -> (usize, StateChange) {
+        let (key, value) = (key.as_bytes().to_vec(), value.map(|text| text.as_bytes().to_vec()));
+        (step, StateChange { key, value })
+    }
+
+    #[test]
+    fn a_checkpoint_is_there_after_the_folder_was_opened_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let pin = PinKey { topic: "a".parse().unwrap(), step: 2 };
+        let columns: Columns = [
+            Column::new("n", ColumnType::Int64),
+            Column::new("of", ColumnType::List(Box::new(ColumnType::String))).required(),
+        ]
+        .into_iter()
+        .collect();
+        {
+            let store = StateStore::open(folder.path()).unwrap();
+            let changes = vec![change(1, "k", Some("v")), change(1, "gone", Some("x"))];
+            let pins = BTreeMap::from([(pin.clone(), columns.clone())]);
+            store.checkpoint("g", &at("a", 3), Checkpoint { position: 7, changes, pins }).unwrap();
+            let changes = vec![change(1, "gone", None)];
+            let second = Checkpoint { position: 9, changes, ..Checkpoint::default() };
+            store.checkpoint("g", &at("a", 3), second).unwrap();
+            store.save_source("s", b"here").unwrap();
+        }
+        let store = StateStore::open(folder.path()).unwrap();
+        let stored = store.stored("g", &at("a", 3)).unwrap();
+        assert_eq!(stored.position, Some(9));
+        assert_eq!(stored.steps, BTreeMap::from([(1, vec![(b"k".to_vec(), b"v".to_vec())])]));
+        assert_eq!(store.pins("g").unwrap(), BTreeMap::from([(pin, columns)]));
+        assert_eq!(store.source("s").unwrap().as_deref(), Some(b"here".as_slice()));
+    }
+
+    #[test]
+    fn partitions_groups_and_topics_are_kept_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = StateStore::open(folder.path()).unwrap();
+        let checkpoint = |position| Checkpoint {
+            position,
+            changes: vec![change(1, "k", Some("v"))],
+            ..Checkpoint::default()
+        };
+        for (group, topic, partition) in
+            [("g", "a", 1), ("g", "a", 256), ("g", "ab", 1), ("ga", "a", 1)]
+        {
+            store.checkpoint(group, &at(topic, partition), checkpoint(5)).unwrap();
+        }
+        store.clear("g", &at("a", 1)).unwrap();
+        assert_eq!(store.stored("g", &at("a", 1)).unwrap(), Stored::default());
+        for (group, topic, partition) in [("g", "a", 256), ("g", "ab", 1), ("ga", "a", 1)] {
+            let stored = store.stored(group, &at(topic, partition)).unwrap();
+            assert_eq!((stored.position, stored.steps.len()), (Some(5), 1), "{group} {topic}");
+        }
+    }
+}

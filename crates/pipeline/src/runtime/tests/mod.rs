@@ -1,0 +1,10 @@
+//! The runtime at work on the embedded log, cache and history, in a temporary folder.
+//!
+//! Plans are built by hand. What must happen is waited for as a condition; nothing is
+//! measured by the clock.
+
+mod failures;
+mod flow;
+mod groups;
+mod sources;
+mod world;

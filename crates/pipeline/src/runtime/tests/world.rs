@@ -1,0 +1,338 @@
+//! What the runtime's tests share: the roles in a folder, plans, and a target whose
+//! behaviour a test decides.
+
+use std::{
+    collections::VecDeque,
+    path::PathBuf,
+    sync::{Arc, LazyLock},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use courant_log::{
+    AutoOffsetReset, Durability, EmbeddedLog, Log, LogOptions, ReadLimit, TopicSettings,
+};
+use courant_model::{
+    ByteSize, Columns, Record, Span, StoredRecord, SystemClock, Timestamp, TopicName,
+    TopicPartition, limits::CHECKPOINT_MS_DEFAULT,
+};
+use courant_stores::{
+    CacheOptions, Document, EmbeddedCache, EmbeddedHistory, FindQuery, History, HistoryOptions,
+};
+use indexmap::IndexMap;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::sync::watch;
+
+use crate::{
+    connector::{ConnectorError, Rejection, Sink, SinkContext, SinkFactory},
+    event::Event,
+    plan::{ErrorPlan, PipelinePlan, Plan, Roles, StepPlan, TargetPlan, TopicPlan},
+    runtime::{RoleHandles, Runtime, StartError},
+};
+
+/// How long a condition may take to come true; only a failing test waits so long.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The roles, in a folder of their own.
+#[derive(Debug)]
+pub(super) struct World {
+    pub(super) log: Arc<EmbeddedLog>,
+    pub(super) history: Arc<EmbeddedHistory>,
+    cache: Arc<EmbeddedCache>,
+    folder: TempDir,
+}
+
+impl World {
+    pub(super) async fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = LogOptions { durability: Durability::Os, ..LogOptions::default() };
+        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), options).await.unwrap();
+        let options = HistoryOptions { sync: false, ..HistoryOptions::default() };
+        let history = EmbeddedHistory::open(folder.path().join("history"), options).unwrap();
+        let cache = EmbeddedCache::open(folder.path().join("cache"), CacheOptions::default());
+        Self {
+            log: Arc::new(log),
+            history: Arc::new(history),
+            cache: Arc::new(cache.unwrap()),
+            folder,
+        }
+    }
+
+    /// Handles for a worker whose state is in the folder of this name.
+    pub(super) fn roles(&self, worker: &str) -> RoleHandles {
+        RoleHandles {
+            log: Arc::clone(&self.log) as _,
+            cache: Arc::clone(&self.cache) as _,
+            history: Arc::clone(&self.history) as _,
+            clock: Arc::new(SystemClock),
+            data: self.folder.path().join(worker),
+            routes: Arc::default(),
+        }
+    }
+
+    pub(super) async fn start(&self, plan: &Plan) -> Runtime {
+        self.start_worker("here", plan).await
+    }
+
+    /// Starts a worker; waits while the one before still holds the folder.
+    pub(super) async fn start_worker(&self, worker: &str, plan: &Plan) -> Runtime {
+        let started = async {
+            loop {
+                match Runtime::start(plan.clone(), self.roles(worker)).await {
+                    Ok(runtime) => return runtime,
+                    Err(StartError::State(_)) => tokio::time::sleep(TICK).await,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, started).await.expect("the state is free in time")
+    }
+
+    pub(super) async fn give(&self, topic: &str, values: impl IntoIterator<Item = Value>) {
+        let records = values.into_iter().map(|value| record(&value)).collect();
+        self.append(topic, records).await;
+    }
+
+    pub(super) async fn append(&self, topic: &str, records: Vec<Record>) {
+        self.log.append(&name(topic), None, records).await.unwrap();
+    }
+
+    /// All records of a topic, partition by partition.
+    pub(super) async fn records(&self, topic: &str) -> Vec<StoredRecord> {
+        let topic = self.log.topic(&name(topic)).await.unwrap();
+        let limit = ReadLimit { records: 1_000_000, bytes: 1 << 30, wait: Duration::ZERO };
+        let mut records = Vec::new();
+        for (partition, offsets) in (0..).zip(&topic.partitions) {
+            let at = TopicPartition::new(topic.name.clone(), partition);
+            let mut from = offsets.start;
+            while from < offsets.end {
+                let read = self.log.read(&at, from, limit).await.unwrap();
+                records.extend(read.records);
+                from = read.next;
+            }
+        }
+        records
+    }
+
+    pub(super) async fn documents(&self, collection: &str) -> Vec<Document> {
+        self.history.find(collection, &FindQuery::default()).await.unwrap()
+    }
+
+    pub(super) async fn until_documents(&self, collection: &str, count: usize) {
+        let what = format!("{count} documents in {collection}");
+        until(&what, async || self.documents(collection).await.len() == count).await;
+    }
+
+    pub(super) async fn until_records(&self, topic: &str, count: usize) {
+        let what = format!("{count} records in {topic}");
+        until(&what, async || self.records(topic).await.len() == count).await;
+    }
+
+    /// Where a group stands, all partitions together.
+    pub(super) async fn committed(&self, group: &str) -> i64 {
+        match self.log.group(group).await {
+            Ok(group) => group.offsets.iter().map(|offset| offset.committed).sum(),
+            Err(_) => 0,
+        }
+    }
+}
+
+const TICK: Duration = Duration::from_millis(5);
+
+/// Waits until a condition holds.
+pub(super) async fn until(what: &str, condition: impl AsyncFn() -> bool) {
+    let holds = async {
+        while !condition().await {
+            tokio::time::sleep(TICK).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, holds).await.is_ok(), "never came: {what}");
+}
+
+pub(super) async fn stop(runtime: Runtime) {
+    assert!(runtime.stop(PATIENCE).await.unwrap(), "everything ends in time");
+}
+
+pub(super) fn name(text: &str) -> TopicName {
+    text.parse().unwrap()
+}
+
+pub(super) fn record(value: &Value) -> Record {
+    Record::new(value.to_string(), Timestamp::from_millis(1_767_225_600_000))
+}
+
+/// Documents `{"n": 0}` and so on.
+pub(super) fn numbers(range: std::ops::Range<u64>) -> impl Iterator<Item = Value> {
+    range.map(|n| json!({ "n": n }))
+}
+
+/// The field `n` of documents, sorted.
+pub(super) fn sorted_numbers<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
+    let mut numbers: Vec<u64> =
+        documents.into_iter().map(|document| document["n"].as_u64().unwrap()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+pub(super) fn sql(text: &str) -> StepPlan {
+    StepPlan::Sql { text: text.into() }
+}
+
+pub(super) fn history(collection: &str, id: Option<&str>) -> TargetPlan {
+    let id = id.map(|id| id.parse().unwrap());
+    TargetPlan::History { collection: collection.into(), id, indexes: Vec::new() }
+}
+
+pub(super) fn topic(partitions: i32, columns: Option<Columns>) -> TopicPlan {
+    let settings = TopicSettings::default();
+    TopicPlan { partitions, settings, columns, event_time: None, declared: true }
+}
+
+pub(super) fn pipeline(
+    from: &str,
+    steps: impl IntoIterator<Item = StepPlan>,
+    to: impl IntoIterator<Item = TargetPlan>,
+) -> PipelinePlan {
+    PipelinePlan {
+        from: vec![name(from)],
+        group: String::new(),
+        start: AutoOffsetReset::Earliest,
+        steps: steps.into_iter().collect(),
+        to: to.into_iter().collect(),
+        on_error: ErrorPlan { retries: 2, dead_letters: name("dead") },
+        freshness_p99: None,
+        linger: Span::default(),
+        checkpoint: Span::from_millis(CHECKPOINT_MS_DEFAULT),
+    }
+}
+
+/// A plan with these pipelines; each is its own group, and reads a topic of one
+/// partition unless the test says otherwise.
+pub(super) fn plan<'a>(pipelines: impl IntoIterator<Item = (&'a str, PipelinePlan)>) -> Plan {
+    let mut plan = Plan {
+        name: "test".into(),
+        file: PathBuf::from("test.yaml"),
+        base: PathBuf::from("."),
+        profile: "embedded".into(),
+        roles: Roles::default(),
+        memory: ByteSize::from_bytes(64 << 20),
+        durability: Durability::Os,
+        topics: IndexMap::new(),
+        sources: IndexMap::new(),
+        pipelines: IndexMap::new(),
+        endpoints: IndexMap::new(),
+        tests: Vec::new(),
+    };
+    for (name, mut pipeline) in pipelines {
+        if pipeline.group.is_empty() {
+            pipeline.group = format!("test.{name}");
+        }
+        plan.pipelines.insert(name.into(), pipeline);
+    }
+    plan
+}
+
+/// A target whose behaviour a test decides, and which remembers what it took.
+#[derive(Debug, Clone)]
+pub(super) struct Probe(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    taken: Mutex<Vec<Event>>,
+    /// How often it was asked to write.
+    calls: Mutex<usize>,
+    answers: Mutex<VecDeque<Answer>>,
+    /// While `false`, writes wait.
+    open: watch::Sender<bool>,
+}
+
+/// What the target does at a write, instead of taking everything.
+#[derive(Debug, Clone)]
+pub(super) enum Answer {
+    Fail(ConnectorError),
+    /// Refuses the events whose field `n` is this, and takes the others.
+    Refuse(u64),
+}
+
+impl Probe {
+    pub(super) fn new() -> Self {
+        Self(Arc::new(Inner {
+            taken: Mutex::default(),
+            calls: Mutex::default(),
+            answers: Mutex::default(),
+            open: watch::Sender::new(true),
+        }))
+    }
+
+    /// What it does at its next writes; then it takes everything.
+    pub(super) fn answering(self, answers: impl IntoIterator<Item = Answer>) -> Self {
+        self.0.answers.lock().extend(answers);
+        self
+    }
+
+    pub(super) fn close(&self) {
+        self.0.open.send_replace(false);
+    }
+
+    pub(super) fn open(&self) {
+        self.0.open.send_replace(true);
+    }
+
+    pub(super) fn target(&self) -> TargetPlan {
+        TargetPlan::Connector { connector: "probe", factory: Arc::new(self.clone()) }
+    }
+
+    /// The documents that it took, in order.
+    pub(super) fn taken(&self) -> Vec<Value> {
+        let taken = self.0.taken.lock();
+        taken.iter().map(|event| event.payload.json().unwrap().clone()).collect()
+    }
+
+    pub(super) fn calls(&self) -> usize {
+        *self.0.calls.lock()
+    }
+
+    pub(super) async fn until_taken(&self, count: usize) {
+        let what = format!("{count} events taken");
+        until(&what, async || self.0.taken.lock().len() == count).await;
+    }
+}
+
+impl SinkFactory for Probe {
+    fn open(&self, _: SinkContext) -> Result<Box<dyn Sink>, ConnectorError> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Sink for Probe {
+    async fn write(&mut self, events: &[Event]) -> Result<Vec<Rejection>, ConnectorError> {
+        *self.0.calls.lock() += 1;
+        let _ = self.0.open.subscribe().wait_for(|open| *open).await;
+        let refused = match self.0.answers.lock().pop_front() {
+            Some(Answer::Fail(error)) => return Err(error),
+            Some(Answer::Refuse(number)) => Some(number),
+            None => None,
+        };
+        let mut rejections = Vec::new();
+        for (index, event) in events.iter().enumerate() {
+            if refused.is_some() && event.payload.json().unwrap()["n"].as_u64() == refused {
+                rejections.push(Rejection { index, why: "no such number".into() });
+            } else {
+                self.0.taken.lock().push(event.clone());
+            }
+        }
+        Ok(rejections)
+    }
+
+    async fn flush(&mut self) -> Result<(), ConnectorError> {
+        Ok(())
+    }
+}
+
+/// Columns of the documents of [`numbers`].
+pub(super) static N: LazyLock<Columns> = LazyLock::new(|| {
+    [courant_model::Column::parse("n", "int64 not null").unwrap()].into_iter().collect()
+});

@@ -1,0 +1,339 @@
+//! The worker of one pipeline: a member of its group, and a task for each partition.
+//!
+//! It starts a partition's task when the group assigns it, and ends it, checkpointed,
+//! before the group may give it to somebody else. One partition that cannot go on ends
+//! the pipeline, because its order would be broken otherwise; other pipelines go on.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use courant_log::{GroupChange, GroupMember, LogError, PartitionReader, Subscription};
+use courant_model::{Columns, TopicName, TopicPartition, limits::PARTITION_DRAIN_MS_MAX};
+use tokio::{
+    sync::watch,
+    task::{AbortHandle, JoinError, JoinSet},
+    time::Instant,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    RoleHandles,
+    budget::Budget,
+    deliver::{Backoff, Control, Halt, Target},
+    partition::{PartitionTask, Progress},
+    state::StateStore,
+    status::{PipelineMeter, PipelineStatus, PipelineWords, TaskState},
+};
+use crate::{
+    connector::{ConnectorError, SinkContext},
+    core::PipelineCore,
+    plan::{Destination, PipelinePlan, StepPlan, TargetPlan},
+    sinks::{CacheSink, HistorySink, TopicSink, cache::CachePlace, log_failure},
+    steps::{StepError, pins::Pins},
+};
+
+/// How long a member may be silent before the group gives its partitions away.
+const SESSION_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A pipeline, as its tasks share it.
+#[derive(Debug)]
+pub(crate) struct Pipeline {
+    pub(crate) name: String,
+    pub(crate) plan: PipelinePlan,
+    /// Declared columns of its topics.
+    pub(crate) columns: BTreeMap<TopicName, Columns>,
+    pub(crate) roles: RoleHandles,
+    pub(crate) base: std::path::PathBuf,
+    pub(crate) state: StateStore,
+    pub(crate) pins: Arc<Pins>,
+    pub(crate) budget: Budget,
+    pub(crate) meter: PipelineMeter,
+    pub(crate) paused: watch::Sender<bool>,
+}
+
+impl Pipeline {
+    /// Builds the steps once for each topic, so that what cannot run is told at the start.
+    pub(crate) fn check(&self) -> Result<(), StepError> {
+        self.plan.from.iter().try_for_each(|topic| {
+            PipelineCore::new(&self.plan, topic, self.columns.get(topic), &self.pins).map(drop)
+        })
+    }
+
+    pub(crate) fn status(&self) -> PipelineStatus {
+        let words = PipelineWords {
+            name: &self.name,
+            group: &self.plan.group,
+            from: &self.plan.from,
+            dead_letters: &self.plan.on_error.dead_letters,
+            wished_p99: self.plan.freshness_p99,
+        };
+        self.meter.status(&words, *self.paused.borrow())
+    }
+
+    /// Works as a member of the group until it is stopped, or cannot go on.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let health = &self.meter.health;
+        let control = Control { stop: &stop, health };
+        let mut backoff = Backoff::default();
+        let halt = loop {
+            match self.serve(&stop, &mut backoff).await {
+                Ok(()) => break Halt::Stopping,
+                Err(Failure::Task(halt)) => break halt,
+                Err(Failure::Group(LogError::Closed)) => break Halt::Stopping,
+                Err(Failure::Group(error)) => {
+                    if let Err(halt) = backoff.wait(control, &log_failure(&error)).await {
+                        break halt;
+                    }
+                }
+            }
+        };
+        match halt {
+            Halt::Fatal(what) => {
+                tracing::error!(pipeline = self.name, error = what, "pipeline failed");
+                health.failed(what);
+            }
+            Halt::Stopping | Halt::Fenced => health.enter(TaskState::Stopped),
+        }
+    }
+
+    async fn serve(
+        self: &Arc<Self>,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<(), Failure> {
+        let subscription = Subscription {
+            group: self.plan.group.clone(),
+            topics: self.plan.from.clone(),
+            client_id: format!("courant-{}", self.name),
+            instance_id: None,
+            session_timeout: SESSION_TIMEOUT,
+            reset: self.plan.start,
+        };
+        let mut member = self.roles.log.subscribe(subscription).await.map_err(Failure::Group)?;
+        let mut tasks = Tasks::default();
+        let served = self.follow(member.as_mut(), &mut tasks, stop, backoff).await;
+        let drained = tasks.stop_all().await;
+        if let Err(error) = member.leave().await {
+            tracing::warn!(pipeline = self.name, %error, "leaving the group failed");
+        }
+        served.and(drained.map_err(Failure::Task))
+    }
+
+    /// Follows the group's changes.
+    async fn follow(
+        self: &Arc<Self>,
+        member: &mut dyn GroupMember,
+        tasks: &mut Tasks,
+        stop: &CancellationToken,
+        backoff: &mut Backoff,
+    ) -> Result<(), Failure> {
+        let control = Control { stop, health: &self.meter.health };
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                ended = tasks.next_end() => ended.map_err(Failure::Task)?,
+                change = member.next_change() => match change.map_err(Failure::Group)? {
+                    GroupChange::Assigned(readers) => {
+                        backoff.succeeded(control);
+                        self.meter.health.change(TaskState::Starting, TaskState::Running);
+                        for reader in readers {
+                            let task = self.task(reader, member).map_err(Failure::Task)?;
+                            tasks.start(task);
+                        }
+                    }
+                    GroupChange::Revoked(partitions) => {
+                        tasks.stop(&partitions).await.map_err(Failure::Task)?;
+                    }
+                    GroupChange::Lost(partitions) => tasks.abort(&partitions),
+                },
+            }
+        }
+    }
+
+    fn task(
+        self: &Arc<Self>,
+        reader: Box<dyn PartitionReader>,
+        member: &dyn GroupMember,
+    ) -> Result<PartitionTask, Halt> {
+        let partition = reader.partition().clone();
+        let columns = self.columns.get(&partition.topic);
+        let core = PipelineCore::new(&self.plan, &partition.topic, columns, &self.pins);
+        Ok(PartitionTask {
+            core: core.map_err(|error| Halt::Fatal(error.to_string()))?,
+            targets: self.targets().map_err(|error| Halt::Fatal(error.what))?,
+            routes: self.routes(),
+            dead_letters: self.topic_sink(&self.plan.on_error.dead_letters),
+            pipeline: Arc::clone(self),
+            partition,
+            reader,
+            committer: member.committer(),
+            stop: CancellationToken::new(),
+            paused: self.paused.subscribe(),
+            progress: Progress::new(),
+        })
+    }
+
+    fn targets(&self) -> Result<Vec<Target>, ConnectorError> {
+        let number = |(index, plan): (usize, &TargetPlan)| self.target(index + 1, plan);
+        self.plan.to.iter().enumerate().map(number).collect()
+    }
+
+    fn target(&self, number: usize, plan: &TargetPlan) -> Result<Target, ConnectorError> {
+        let roles = &self.roles;
+        let label = |what: String| format!("target {number} ({what})").into();
+        Ok(match plan {
+            TargetPlan::Topic { topic } => Target {
+                label: label(format!("topic {topic}")),
+                sink: Box::new(self.topic_sink(topic)),
+                retries: 0,
+            },
+            TargetPlan::Cache { table, key, field, ttl } => {
+                let ttl = ttl.map(courant_model::Span::as_duration);
+                let place = CachePlace { key: key.clone(), field: field.clone(), ttl };
+                let sink = CacheSink::new(Arc::clone(&roles.cache), table.clone(), place);
+                Target { label: label(format!("cache {table}")), sink: Box::new(sink), retries: 0 }
+            }
+            TargetPlan::History { collection, id, .. } => {
+                let history = Arc::clone(&roles.history);
+                let sink = HistorySink::new(history, collection.clone(), id.clone());
+                let label = label(format!("history {collection}"));
+                Target { label, sink: Box::new(sink), retries: 0 }
+            }
+            TargetPlan::Connector { connector, factory } => {
+                let context = SinkContext {
+                    pipeline: self.name.clone(),
+                    clock: Arc::clone(&roles.clock),
+                    base: self.base.clone(),
+                };
+                let sink = factory.open(context)?;
+                let retries = self.plan.on_error.retries;
+                Target { label: label((*connector).to_owned()), sink, retries }
+            }
+        })
+    }
+
+    /// A target for each topic that a route of the pipeline names.
+    fn routes(&self) -> BTreeMap<TopicName, Target> {
+        let target = |topic: &TopicName| Target {
+            label: format!("route to topic {topic}").into(),
+            sink: Box::new(self.topic_sink(topic)),
+            retries: 0,
+        };
+        routed_topics(&self.plan).map(|topic| (topic.clone(), target(topic))).collect()
+    }
+
+    fn topic_sink(&self, topic: &TopicName) -> TopicSink {
+        TopicSink::new(Arc::clone(&self.roles.log), topic.clone())
+    }
+}
+
+/// The topics that a pipeline's routes send to.
+pub(crate) fn routed_topics(plan: &PipelinePlan) -> impl Iterator<Item = &TopicName> {
+    let destinations = plan.steps.iter().flat_map(|step| match step {
+        StepPlan::Route { branches, otherwise } => {
+            branches.iter().map(|branch| &branch.to).chain([otherwise]).collect()
+        }
+        _ => Vec::new(),
+    });
+    destinations.filter_map(|destination| match destination {
+        Destination::Topic(topic) => Some(topic),
+        Destination::Next | Destination::Drop => None,
+    })
+}
+
+/// Why a worker's membership ended.
+#[derive(Debug)]
+enum Failure {
+    Task(Halt),
+    Group(LogError),
+}
+
+/// The partitions' tasks of one membership.
+#[derive(Debug, Default)]
+struct Tasks {
+    running: BTreeMap<TopicPartition, (CancellationToken, AbortHandle)>,
+    set: JoinSet<(TopicPartition, Result<(), Halt>)>,
+}
+
+impl Tasks {
+    fn start(&mut self, task: PartitionTask) {
+        let (partition, stop) = (task.partition.clone(), task.stop.clone());
+        let abort = self.set.spawn({
+            let partition = partition.clone();
+            async move { (partition, task.run().await) }
+        });
+        self.running.insert(partition, (stop, abort));
+    }
+
+    /// Waits for a task to end by itself; never without tasks.
+    ///
+    /// # Cancel safety
+    /// Safe.
+    async fn next_end(&mut self) -> Result<(), Halt> {
+        match self.set.join_next().await {
+            Some(ended) => self.ended(ended),
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Stops tasks and waits until they have checkpointed; one that takes too long is
+    /// cut off, and what it did not commit is done again elsewhere.
+    async fn stop(&mut self, partitions: &[TopicPartition]) -> Result<(), Halt> {
+        let open: BTreeSet<_> = partitions
+            .iter()
+            .filter_map(|at| {
+                let (stop, _) = self.running.get(at)?;
+                stop.cancel();
+                Some(at.clone())
+            })
+            .collect();
+        let deadline = Instant::now() + Duration::from_millis(PARTITION_DRAIN_MS_MAX);
+        let mut first = Ok(());
+        while open.iter().any(|at| self.running.contains_key(at)) {
+            match tokio::time::timeout_at(deadline, self.set.join_next()).await {
+                Ok(Some(ended)) => first = first.and(self.ended(ended)),
+                Ok(None) => break,
+                Err(_) => {
+                    let late: Vec<_> = open.iter().cloned().collect();
+                    tracing::warn!(partitions = ?late, "partitions did not finish in time");
+                    self.abort(&late);
+                }
+            }
+        }
+        first
+    }
+
+    async fn stop_all(&mut self) -> Result<(), Halt> {
+        let all: Vec<_> = self.running.keys().cloned().collect();
+        self.stop(&all).await
+    }
+
+    fn abort(&mut self, partitions: &[TopicPartition]) {
+        for partition in partitions {
+            if let Some((_, abort)) = self.running.remove(partition) {
+                abort.abort();
+            }
+        }
+    }
+
+    fn ended(
+        &mut self,
+        ended: Result<(TopicPartition, Result<(), Halt>), JoinError>,
+    ) -> Result<(), Halt> {
+        match ended {
+            Ok((partition, result)) => {
+                self.running.remove(&partition);
+                match result {
+                    // The group tells that it is lost.
+                    Err(Halt::Fenced) | Ok(()) => Ok(()),
+                    Err(halt) => Err(halt),
+                }
+            }
+            Err(error) if error.is_cancelled() => Ok(()),
+            Err(error) => Err(Halt::Fatal(format!("a partition's task broke down: {error}"))),
+        }
+    }
+}
