@@ -2,6 +2,7 @@
 
 use crate::support::columns;
 use courant_sql::{Expression, Statement};
+use proptest::prelude::*;
 
 fn told(sql: &str) -> String {
     let input = columns(&["orderNumber: int64", "status: string", "at: struct<city: string>"]);
@@ -167,3 +168,84 @@ fn a_text_beyond_the_bounds_is_refused_and_not_fatal() {
     let many = format!("SELECT {} FROM input", vec!["1"; 20_000].join(","));
     assert!(told(&many).ends_with("tokens; 16384 are allowed"));
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn no_text_is_fatal(words in prop::collection::vec(prop::sample::select(WORDS), 1..25)) {
+        let input = columns(&["a: int64", "b: string", "c: struct<d: list<int64>>"]);
+        let text = words.join(" ");
+        let errors = [
+            Statement::compile(&text, &input).err(),
+            Statement::compile(&format!("SELECT {text} FROM input"), &input).err(),
+            Expression::compile(&text, &input).err(),
+        ];
+        for error in errors.into_iter().flatten() {
+            prop_assert!(!error.message.contains("beyond the planner's means"), "{text}");
+        }
+    }
+}
+
+/// What texts are thrown together from.
+const WORDS: &[&str] = &[
+    "SELECT",
+    "FROM",
+    "input",
+    "WHERE",
+    "a",
+    "b",
+    "c.d",
+    "c.d[1]",
+    "*",
+    "+",
+    "-",
+    "/",
+    "(",
+    ")",
+    "[",
+    "]",
+    "{",
+    "}",
+    ",",
+    "'x'",
+    "\"a\"",
+    "1",
+    "0",
+    "2.5",
+    "NULL",
+    "AND",
+    "NOT",
+    "CASE",
+    "WHEN",
+    "THEN",
+    "END",
+    "CAST(",
+    "AS",
+    "INT",
+    "DATE",
+    "upper(",
+    "sum(",
+    "now()",
+    "INTERVAL",
+    "'1 day'",
+    "IN",
+    "LIKE",
+    "BETWEEN",
+    "IS",
+    "::",
+    "||",
+    "GROUP BY",
+    "é",
+    ";",
+    "--",
+    "/*",
+    "$1",
+    "@v",
+    "EXCLUDE",
+    "make_array(",
+    "substr(",
+    "array_slice(",
+    "-9223372036854775808",
+    "1e400",
+];
