@@ -276,7 +276,7 @@ pub(super) struct TopicTargetYaml(pub(super) TopicName);
 #[serde(deny_unknown_fields)]
 pub(super) struct CacheYaml {
     /// The table.
-    #[schemars(length(min = 1, max = 249))]
+    #[schemars(length(min = 1))]
     pub(super) table: String,
     /// The field whose value is the key.
     pub(super) key: FieldPath,
@@ -292,7 +292,7 @@ pub(super) struct CacheYaml {
 #[serde(deny_unknown_fields)]
 pub(super) struct HistoryYaml {
     /// The collection.
-    #[schemars(length(min = 1, max = 249))]
+    #[schemars(length(min = 1))]
     pub(super) collection: String,
     /// The field whose value is the document's id, so that a later record replaces an
     /// earlier one. Without it every record is a document of its own.

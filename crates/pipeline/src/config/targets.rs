@@ -75,6 +75,7 @@ fn target(
 
 fn cache(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
     let cache: CacheYaml = report.read(at)?;
+    check_store("table", &cache.table, at, report);
     check("key", &cache.key, at, flow, report);
     if let Some(field) = &cache.field {
         check("field", field, at, flow, report);
@@ -85,6 +86,7 @@ fn cache(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
 
 fn history(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
     let history: HistoryYaml = report.read(at)?;
+    check_store("collection", &history.collection, at, report);
     if let Some(id) = &history.id {
         check("id", id, at, flow, report);
     }
@@ -94,6 +96,14 @@ fn history(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> 
         check("indexes", field, at, flow, report);
     }
     Some(TargetPlan::History { collection: history.collection, id: history.id, indexes })
+}
+
+/// Refuses names that no store takes; `kind` is also the key.
+fn check_store(kind: &'static str, name: &str, at: &At<'_>, report: &mut Report) {
+    if let Err(error) = courant_stores::check_name(kind, name) {
+        let at = at.get(kind).unwrap_or_else(|| at.clone());
+        report.message(&at, &error.to_string());
+    }
 }
 
 fn check(key: &str, field: &FieldPath, at: &At<'_>, flow: &Flow, report: &mut Report) {

@@ -21,6 +21,7 @@ use crate::{
 
 mod bad_files;
 mod reference;
+mod sql_files;
 mod test_files;
 
 /// Files by name.

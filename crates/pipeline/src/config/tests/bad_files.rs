@@ -345,6 +345,14 @@ fn tags_are_refused() {
     assert_eq!(below_the_head(text), expected);
 }
 
+#[test]
+fn stores_take_plain_names() {
+    let text = "topics: { t: }\npipelines: { p: { from: t, to: [{ cache: { table: a/b, key: k } }, { history: { collection: system.x } }] } }";
+    let expected = "4:44: name \"a/b\" of a table is invalid: it contains '/'; use letters, digits, '.', '_' and '-'\n\
+                    4:81: name \"system.x\" of a collection is invalid: names beginning with \"system.\" are reserved; choose another";
+    assert_eq!(below_the_head(text), expected);
+}
+
 proptest! {
     #[test]
     fn no_damaged_file_panics(at in 0..WHOLE.len(), length in 0usize..40, put in "[-\\[\\]{}:,&*!|>'\"#a-c0-9 \\n]{0,6}") {
