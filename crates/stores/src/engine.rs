@@ -62,16 +62,10 @@ pub(crate) fn damaged(folder: &Path, role: &'static str, why: impl Into<String>)
     StoreError::Damaged { store: format!("{role} in folder {folder:?}"), why: why.into() }
 }
 
-/// A write that failed. After one failure the engine takes no more until it is opened
-/// again, because it cannot know what reached the disk.
-pub(crate) fn failed_write(role: &'static str, error: fjall::Error) -> StoreError {
-    let action = match error {
-        fjall::Error::Poisoned => format!(
-            "writing to the {role}, which takes none since one failed (mend the disk, then restart),"
-        ),
-        _ => format!("writing to the {role}"),
-    };
-    StoreError::storage(action, error)
+/// The answer while a store is opened again after a failed write.
+pub(crate) fn not_open(role: &'static str) -> StoreError {
+    let why = std::io::Error::other("it is opened again after a failed write; try again");
+    StoreError::storage(format!("reaching the {role}"), why)
 }
 
 fn refused(folder: &Path, role: &'static str, error: fjall::Error) -> StoreError {

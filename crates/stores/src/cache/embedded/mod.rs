@@ -168,8 +168,6 @@ impl Cache for EmbeddedCache {
 
 /// The inside: shards in memory, and the copy on disk.
 struct Store {
-    database: Database,
-    copy: Keyspace,
     clock: Arc<dyn Clock>,
     memory_bytes_max: u64,
     memory: Arc<Memory>,
@@ -178,16 +176,22 @@ struct Store {
     hasher: RandomState,
     /// The shard that gives up an entry next.
     victim: AtomicUsize,
-    /// Held by the flush that is under way.
-    flushing: Mutex<()>,
+    /// Held by the flush that is under way. `None` after a flush failed: the engine
+    /// takes no more then, and the next flush opens the folder again.
+    copy: Mutex<Option<Copy>>,
     folder: PathBuf,
+}
+
+/// The copy on disk.
+struct Copy {
+    database: Database,
+    entries: Keyspace,
 }
 
 impl Store {
     fn open(folder: &Path, options: CacheOptions) -> Result<Self, StoreError> {
         let CacheOptions { clock, memory } = options;
-        let database = engine::open(folder, ROLE, BLOCK_CACHE)?;
-        let copy = engine::keyspace(&database, "entries")?;
+        let copy = Copy::open(folder)?;
         let memory_bytes_max = memory.as_bytes();
         let memory = Arc::new(Memory {
             used_bytes: AtomicU64::new(0),
@@ -196,8 +200,6 @@ impl Store {
         });
         let shards = (0..SHARDS).map(|_| Mutex::new(Shard::new(Arc::clone(&memory)))).collect();
         Ok(Self {
-            database,
-            copy,
             clock,
             memory_bytes_max,
             memory,
@@ -205,14 +207,15 @@ impl Store {
             shards,
             hasher: RandomState::new(),
             victim: AtomicUsize::new(0),
-            flushing: Mutex::new(()),
+            copy: Mutex::new(Some(copy)),
             folder: folder.to_owned(),
         })
     }
 
     /// Reads the copy into memory.
     fn restore(&self) -> Result<(), StoreError> {
-        for item in self.copy.iter() {
+        let entries = self.copy.lock().as_ref().map(|copy| copy.entries.iter());
+        for item in entries.into_iter().flatten() {
             let (key, value) = item
                 .into_inner()
                 .map_err(|error| StoreError::storage("restoring the cache", error))?;
@@ -334,43 +337,26 @@ impl Store {
 
     /// Brings the copy up to memory; what fails is tried again by the next flush.
     fn flush(&self) -> Result<(), StoreError> {
-        let _one_at_a_time = self.flushing.lock();
+        let mut copy = self.copy.lock();
+        let open = match copy.take() {
+            Some(open) => open,
+            None => Copy::open(&self.folder)?,
+        };
+        let open = copy.insert(open);
         self.sweep();
         let taken: Vec<Unflushed> =
             self.shards.iter().flat_map(|shard| shard.lock().take_unflushed()).collect();
         if taken.is_empty() {
             return Ok(());
         }
-        self.write_copy(&taken).map_err(|error| {
+        open.write(&taken).map_err(|error| {
+            *copy = None;
             for (table, key, _) in taken {
                 let place = KeyRef { table: table.number, key: key.text() };
                 self.shard(place).lock().mark_unflushed(Arc::clone(&table), key);
             }
-            engine::failed_write(ROLE, error)
+            StoreError::storage(format!("flushing the cache in folder {:?}", self.folder), error)
         })
-    }
-
-    fn write_copy(&self, changed: &[Unflushed]) -> Result<(), fjall::Error> {
-        let mut batch = self.database.batch();
-        let mut size_bytes = 0;
-        for (table, key, held) in changed {
-            let key = disk::encode_key(&table.name, key.text());
-            size_bytes += key.len();
-            match held {
-                Some(held) => {
-                    let value = disk::encode_value(held);
-                    size_bytes += value.len();
-                    batch.insert(&self.copy, key, value);
-                }
-                None => batch.remove(&self.copy, key),
-            }
-            if size_bytes >= FLUSH_BATCH_BYTES {
-                std::mem::replace(&mut batch, self.database.batch()).commit()?;
-                size_bytes = 0;
-            }
-        }
-        batch.commit()?;
-        self.database.persist(PersistMode::SyncData)
     }
 
     fn table(&self, name: &str) -> Option<Arc<Table>> {
@@ -397,6 +383,37 @@ impl Store {
 
     fn shard(&self, key: KeyRef<'_>) -> &Mutex<Shard> {
         &self.shards[self.hasher.hash_one(key) as usize % SHARDS]
+    }
+}
+
+impl Copy {
+    fn open(folder: &Path) -> Result<Self, StoreError> {
+        let database = engine::open(folder, ROLE, BLOCK_CACHE)?;
+        let entries = engine::keyspace(&database, "entries")?;
+        Ok(Self { database, entries })
+    }
+
+    fn write(&self, changed: &[Unflushed]) -> Result<(), fjall::Error> {
+        let mut batch = self.database.batch();
+        let mut size_bytes = 0;
+        for (table, key, held) in changed {
+            let key = disk::encode_key(&table.name, key.text());
+            size_bytes += key.len();
+            match held {
+                Some(held) => {
+                    let value = disk::encode_value(held);
+                    size_bytes += value.len();
+                    batch.insert(&self.entries, key, value);
+                }
+                None => batch.remove(&self.entries, key),
+            }
+            if size_bytes >= FLUSH_BATCH_BYTES {
+                std::mem::replace(&mut batch, self.database.batch()).commit()?;
+                size_bytes = 0;
+            }
+        }
+        batch.commit()?;
+        self.database.persist(PersistMode::SyncData)
     }
 }
 

@@ -64,9 +64,7 @@ impl Store {
         let mut batch = self.durable_batch();
         let key = MetaKey::Collection(&collection.name).encode();
         batch.insert(&self.meta, key, collection.entry(&indexes));
-        batch.commit().map_err(|error| {
-            StoreError::storage(format!("writing collection {:?}", collection.name), error)
-        })?;
+        self.commit(batch, "writing a collection of the history")?;
         let dropped: Vec<_> =
             old.iter().filter(|index| !wanted.contains(&index.fields)).cloned().collect();
         *collection.indexes.write() = indexes.into();
@@ -88,7 +86,7 @@ impl Store {
         let keyspace = engine::keyspace(&self.database, &index_keyspace(number))?;
         let index =
             Index::new(IndexEntry { number, fields: fields.to_vec(), loose: false }, keyspace);
-        let failed = |error| StoreError::storage("filling an index of the history", error);
+        const ACTION: &str = "filling an index of the history";
         let mut batch = self.database.batch();
         for item in self.documents.prefix(collection.number.to_be_bytes()) {
             let (key, body) = item.into_inner().map_err(reading)?;
@@ -102,10 +100,10 @@ impl Store {
                 batch.insert(&index.keyspace, key, []);
             }
             if batch.len() >= FILL_ENTRIES {
-                std::mem::replace(&mut batch, self.database.batch()).commit().map_err(failed)?;
+                self.commit(std::mem::replace(&mut batch, self.database.batch()), ACTION)?;
             }
         }
-        batch.commit().map_err(failed)?;
+        self.commit(batch, ACTION)?;
         Ok(index)
     }
 }

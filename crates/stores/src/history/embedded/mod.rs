@@ -15,12 +15,12 @@ use courant_model::{
 use tokio::sync::Semaphore;
 
 pub use self::changes::ChangeRetention;
-use self::{store::Store, watch::EmbeddedChanges};
+use self::{seat::Seat, watch::EmbeddedChanges};
 use super::{
     Changes, CollectionSpec, CollectionStats, Document, Filter, FindQuery, History, HistoryWrite,
     WatchFrom, Written,
 };
-use crate::{StoreError, jobs::Owner};
+use crate::StoreError;
 
 mod changes;
 mod ensure;
@@ -28,6 +28,7 @@ mod find;
 mod index;
 mod keys;
 mod plan;
+mod seat;
 mod store;
 mod watch;
 mod write;
@@ -60,7 +61,7 @@ impl Default for HistoryOptions {
 /// The embedded history.
 #[derive(Debug)]
 pub struct EmbeddedHistory {
-    store: Owner<Store>,
+    seat: Seat,
     writers: Arc<Semaphore>,
 }
 
@@ -72,9 +73,8 @@ impl EmbeddedHistory {
     /// [`StoreError::InUse`] when another process has it open, [`StoreError::Damaged`]
     /// when its files cannot be trusted, storage failures.
     pub fn open(folder: impl AsRef<Path>, options: HistoryOptions) -> Result<Self, StoreError> {
-        let store = Store::open(folder.as_ref(), options)?;
         Ok(Self {
-            store: Owner::new(store),
+            seat: Seat::open(folder.as_ref(), options)?,
             writers: Arc::new(Semaphore::new(HISTORY_WRITERS_MAX)),
         })
     }
@@ -84,11 +84,14 @@ impl EmbeddedHistory {
 impl History for EmbeddedHistory {
     async fn ensure_collection(&self, spec: &CollectionSpec) -> Result<(), StoreError> {
         let spec = spec.clone();
-        self.store.run("creating a collection", move |store| store.ensure_collection(&spec)).await
+        let store = self.seat.writable().await?;
+        store.run("creating a collection", move |store| store.ensure_collection(&spec)).await
     }
 
     async fn collections(&self) -> Result<Vec<CollectionSpec>, StoreError> {
-        Ok(self.store.collections.read().values().map(|collection| collection.spec()).collect())
+        let store = self.seat.store()?;
+        let collections = store.collections.read();
+        Ok(collections.values().map(|collection| collection.spec()).collect())
     }
 
     /// # Cancel safety
@@ -101,7 +104,8 @@ impl History for EmbeddedHistory {
         let permit = Arc::clone(&self.writers).acquire_owned().await;
         let permit = permit.map_err(|_| StoreError::Closed)?;
         let name = collection.to_owned();
-        self.store
+        let store = self.seat.writable().await?;
+        store
             .run("writing to the history", move |store| {
                 let _permit = permit;
                 store.write(&name, writes)
@@ -110,20 +114,23 @@ impl History for EmbeddedHistory {
     }
 
     async fn get(&self, collection: &str, id: &str) -> Result<Option<Document>, StoreError> {
-        self.store.get(&*self.store.collection(collection)?, id)
+        let store = self.seat.store()?;
+        store.get(&*store.collection(collection)?, id)
     }
 
     async fn find(&self, collection: &str, query: &FindQuery) -> Result<Vec<Document>, StoreError> {
         let (name, query) = (collection.to_owned(), query.clone());
-        self.store.run("searching the history", move |store| store.find(&name, &query)).await
+        let store = self.seat.store()?;
+        store.run("searching the history", move |store| store.find(&name, &query)).await
     }
 
     async fn count(&self, collection: &str, filter: &Filter) -> Result<u64, StoreError> {
+        let store = self.seat.store()?;
         if *filter == Filter::All {
-            return self.store.count(collection, filter);
+            return store.count(collection, filter);
         }
         let (name, filter) = (collection.to_owned(), filter.clone());
-        self.store.run("counting in the history", move |store| store.count(&name, &filter)).await
+        store.run("counting in the history", move |store| store.count(&name, &filter)).await
     }
 
     async fn watch(
@@ -131,15 +138,14 @@ impl History for EmbeddedHistory {
         collection: &str,
         from: WatchFrom,
     ) -> Result<Box<dyn Changes>, StoreError> {
-        let handle = self.store.handle();
-        Ok(Box::new(EmbeddedChanges::begin(&self.store, handle, collection, &from)?))
+        let store = self.seat.store()?;
+        Ok(Box::new(EmbeddedChanges::begin(&store, store.handle(), collection, &from)?))
     }
 
     async fn stats(&self) -> Result<Vec<CollectionStats>, StoreError> {
-        Ok(self
-            .store
-            .collections
-            .read()
+        let store = self.seat.store()?;
+        let collections = store.collections.read();
+        Ok(collections
             .values()
             .map(|collection| {
                 let totals = *collection.totals.lock();

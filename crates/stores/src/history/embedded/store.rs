@@ -8,7 +8,10 @@ use std::{
     collections::BTreeMap,
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use courant_model::Clock;
@@ -40,6 +43,8 @@ pub(super) struct Store {
     pub(super) collections: RwLock<BTreeMap<String, Arc<Collection>>>,
     pub(super) queue: Queue,
     pub(super) writer: Mutex<Writer>,
+    /// A commit failed; the engine takes no more.
+    failed: AtomicBool,
     folder: PathBuf,
 }
 
@@ -97,6 +102,7 @@ impl Store {
             collections: RwLock::new(collections),
             queue: Queue::default(),
             writer: Mutex::new(writer),
+            failed: AtomicBool::new(false),
             folder: folder.to_owned(),
         })
     }
@@ -104,6 +110,25 @@ impl Store {
     /// A batch that is atomic, and durable when its commit answers.
     pub(super) fn durable_batch(&self) -> OwnedWriteBatch {
         self.database.batch().durability(Some(self.persist))
+    }
+
+    /// Commits a batch.
+    ///
+    /// # Errors
+    /// A storage failure, after which the folder must be opened again.
+    pub(super) fn commit(&self, batch: OwnedWriteBatch, action: &str) -> Result<(), StoreError> {
+        batch.commit().map_err(|error| {
+            self.fail();
+            StoreError::storage(action, error)
+        })
+    }
+
+    pub(super) fn fail(&self) {
+        self.failed.store(true, Ordering::Release);
+    }
+
+    pub(super) fn failed(&self) -> bool {
+        self.failed.load(Ordering::Acquire)
     }
 
     /// # Errors

@@ -20,10 +20,10 @@ use super::{
     changes::{Bucket, reading},
     index::{Entries, Index},
     keys::{ChangeEntry, MetaKey, Number, Stamp, Totals, id_key, next_stamp, stamp, stamped},
-    store::{Collection, ROLE, Store, Writer, parse},
+    store::{Collection, Store, Writer, parse},
 };
 use crate::{
-    ChangeKind, Document, HistoryWrite, StoreError, Written, engine, history::values::depth,
+    ChangeKind, Document, HistoryWrite, StoreError, Written, history::values::depth,
     names::key_fault,
 };
 
@@ -116,6 +116,7 @@ impl Store {
 
     /// Drops the buckets of the change log that retention gives up.
     fn drop_outdated(&self, now: Stamp) -> Result<(), StoreError> {
+        const ACTION: &str = "dropping old changes of the history";
         let outdated = self.changes.outdated(now);
         if outdated.is_empty() {
             return Ok(());
@@ -134,13 +135,13 @@ impl Store {
         for bucket in &outdated {
             batch.remove(&self.meta, MetaKey::Bucket(bucket.first).encode());
         }
-        let failed = |error| StoreError::storage("dropping old changes of the history", error);
-        batch.commit().map_err(failed)?;
+        self.commit(batch, ACTION)?;
         for (collection, totals) in moved {
             *collection.totals.lock() = totals;
         }
         self.changes.forget(outdated.len());
         for bucket in outdated {
+            let failed = |error| StoreError::storage(ACTION, error);
             self.database.delete_keyspace(bucket.keyspace).map_err(failed)?;
         }
         Ok(())
@@ -419,7 +420,7 @@ impl<'a> Group<'a> {
                 self.batch.insert(meta, key, collection.entry(&collection.indexes()));
             }
         }
-        self.batch.commit().map_err(|error| engine::failed_write(ROLE, error))?;
+        self.store.commit(self.batch, "writing to the history")?;
         writer.last = self.last;
         self.store.changes.keep(bucket);
         for (collection, totals) in self.touched.into_values() {

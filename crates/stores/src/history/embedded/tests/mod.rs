@@ -148,8 +148,9 @@ async fn a_flipped_byte_is_survived_or_told_never_a_panic() {
         history.ensure_collection(&spec("c", &[&["n"]])).await.unwrap();
         write(&history, (0..200).map(|n| insert(&n.to_string(), json!({ "n": n }))).collect())
             .await;
-        history.store.documents.rotate_memtable_and_wait().unwrap();
-        history.store.meta.rotate_memtable_and_wait().unwrap();
+        let store = history.seat.store().unwrap();
+        store.documents.rotate_memtable_and_wait().unwrap();
+        store.meta.rotate_memtable_and_wait().unwrap();
     }
     let mut refused = 0;
     for (turn, (file, length)) in files(folder.path()).into_iter().enumerate() {
@@ -178,9 +179,36 @@ async fn a_flipped_byte_is_survived_or_told_never_a_panic() {
 }
 
 #[tokio::test]
+async fn after_a_failed_write_the_next_one_opens_the_folder_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = open(folder.path());
+    history.ensure_collection(&spec("c", &[])).await.unwrap();
+    write(&history, vec![insert("before", json!({}))]).await;
+    let mut watch = history.watch("c", WatchFrom::Earliest).await.unwrap();
+    let token = watch.next(1).await.unwrap().remove(0).token;
+    let before = history.seat.store().unwrap();
+    before.fail();
+    let refused = history.write("c", vec![insert("held", json!({}))]).await.unwrap_err();
+    assert!(refused.retryable(), "while a question holds the folder: {refused}");
+    assert!(history.get("c", "before").await.unwrap_err().retryable());
+    drop(before);
+    write(&history, vec![insert("after", json!({}))]).await;
+    assert_eq!(ids(&history, &FindQuery::default()).await, ["before", "after"]);
+    assert!(matches!(watch.next(1).await, Err(StoreError::Closed)));
+    let mut watch = history.watch("c", WatchFrom::After(token)).await.unwrap();
+    assert_eq!(watch.next(9).await.unwrap()[0].id, "after");
+}
+
+#[tokio::test]
 async fn a_folder_of_another_format_is_refused() {
     let folder = tempfile::tempdir().unwrap();
-    open(folder.path()).store.meta.insert(keys::MetaKey::Format.encode(), [9]).unwrap();
+    open(folder.path())
+        .seat
+        .store()
+        .unwrap()
+        .meta
+        .insert(keys::MetaKey::Format.encode(), [9])
+        .unwrap();
     let refused = EmbeddedHistory::open(folder.path(), HistoryOptions::default()).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     assert!(refused.to_string().contains("its format is [9]"), "{refused}");
@@ -222,7 +250,7 @@ async fn the_change_log_keeps_its_bound_and_refuses_older_tokens() {
         assert!(matches!(slow.next(1).await, Err(StoreError::WatchLagged { .. })));
         history.write("quiet", vec![insert("q", json!({}))]).await.unwrap();
         assert_eq!(quiet.next(1).await.unwrap()[0].id, "q", "others' changes make no watch lag");
-        let kept = history.store.changes.totals().changes;
+        let kept = history.seat.store().unwrap().changes.totals().changes;
         assert!((70..=80).contains(&kept), "{kept} changes kept");
     }
     let history = EmbeddedHistory::open(folder.path(), options).unwrap();
@@ -351,14 +379,15 @@ async fn a_dropped_index_leaves_nothing_behind() {
     engine_keyspace_orphan(&history);
     drop(history);
     let history = open(folder.path());
-    let names = history.store.database.list_keyspace_names();
+    let names = history.seat.store().unwrap().database.list_keyspace_names();
     let indexes = names.iter().filter(|name| name.starts_with(keys::INDEX_KEYSPACE)).count();
     assert_eq!(indexes, 1, "{names:?}");
 }
 
 /// What a crash while an index is filled leaves.
 fn engine_keyspace_orphan(history: &EmbeddedHistory) {
-    crate::engine::keyspace(&history.store.database, &keys::index_keyspace(999)).unwrap();
+    crate::engine::keyspace(&history.seat.store().unwrap().database, &keys::index_keyspace(999))
+        .unwrap();
 }
 
 #[tokio::test]
@@ -366,7 +395,7 @@ async fn questions_take_the_access_that_fits() {
     let folder = tempfile::tempdir().unwrap();
     let history = open(folder.path());
     history.ensure_collection(&spec("c", &[&["a"], &["b", "c"], &["t"]])).await.unwrap();
-    let collection = history.store.collection("c").unwrap();
+    let collection = history.seat.store().unwrap().collection("c").unwrap();
     let planned = |filter_json: Value, sort: &str| {
         let sort = SortKey::parse_list(sort).unwrap();
         let query = FindQuery { filter: filter(&filter_json), sort, ..FindQuery::default() };
