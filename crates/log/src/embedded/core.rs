@@ -221,14 +221,15 @@ impl Core {
             Ok(folder)
         })
         .await?;
-        let core = Arc::clone(self);
-        blocking(move || {
-            if let Err(error) = core.environment.disk.remove_folder(&folder) {
+        // The topic is gone; its files may take their time, and go at the next start if
+        // this process ends before.
+        let disk = Arc::clone(&self.environment.disk);
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = disk.remove_folder(&folder) {
                 tracing::warn!(?folder, %error, "a deleted topic's files go at the next start");
             }
-            Ok(())
-        })
-        .await
+        });
+        Ok(())
     }
 
     /// Hands a validated batch to its partition. Batches handed over one after the

@@ -96,7 +96,10 @@ impl Layout {
         disk.sync_folder(&self.root)?;
         for folder in [self.unfinished(), self.trash()] {
             for name in disk.list(&folder)? {
-                disk.remove_folder(&folder.join(name))?;
+                match disk.remove_folder(&folder.join(name)) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                    _ => {}
+                }
             }
         }
         Ok(())
@@ -132,7 +135,7 @@ impl Layout {
     }
 
     /// Takes a topic away; after this it is gone, also after a crash. The folder
-    /// that it answers is to be removed.
+    /// that it answers is to be removed, now or by the next start.
     pub(super) fn delete_topic(
         &self,
         disk: &dyn Disk,

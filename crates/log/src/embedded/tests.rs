@@ -190,7 +190,9 @@ async fn a_waiting_reader_hears_that_its_topic_is_gone() {
     log.delete_topic(&name("orders")).await.unwrap();
     assert!(matches!(reader.await.unwrap(), Err(LogError::UnknownTopic { .. })));
     assert_eq!(log.topics().await.unwrap(), []);
-    assert_eq!(std::fs::read_dir(folder.path().join("trash")).unwrap().count(), 0);
+    assert!(!folder.path().join("topics/orders").exists());
+    let again = log.create_topic(&spec("orders", 1)).await.unwrap();
+    assert_eq!(again.partitions[0].end, 0);
 }
 
 #[tokio::test]

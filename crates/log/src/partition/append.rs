@@ -195,8 +195,7 @@ impl Partition {
             return;
         }
         if self.environment.durability == Durability::Fsync
-            && writer.unsynced
-            && let Err(error) = writer.active.sync()
+            && let Err(error) = self.sync(writer)
         {
             let error = self.fail(writer, error);
             for staged in round.written {
@@ -204,11 +203,23 @@ impl Partition {
             }
             return;
         }
-        writer.unsynced &= self.environment.durability != Durability::Fsync;
         self.publish(writer);
         for staged in round.written {
             answer(staged.answer, Ok(staged.appended));
         }
+    }
+
+    /// Makes the active segment durable, with its name if that is new.
+    fn sync(&self, writer: &mut Writer) -> io::Result<()> {
+        if writer.unsynced {
+            writer.active.sync()?;
+            writer.unsynced = false;
+        }
+        if writer.folder_unsynced {
+            self.environment.disk.sync_folder(&self.folder)?;
+            writer.folder_unsynced = false;
+        }
+        Ok(())
     }
 
     /// Closes the active segment and starts the next. With [`Durability::Fsync`] the
@@ -250,16 +261,19 @@ impl Partition {
     /// # Errors
     /// A failed sync, which ends the partition's appends.
     pub(crate) fn flush(&self) -> Result<(), LogError> {
-        let (closed, active) = {
+        let (closed, active, folder) = {
             let mut writer = self.writer.lock();
             let unsynced = std::mem::take(&mut writer.unsynced);
             let active = unsynced.then(|| Arc::clone(&writer.active));
-            (std::mem::take(&mut writer.unsealed), active)
+            let folder = std::mem::take(&mut writer.folder_unsynced);
+            (std::mem::take(&mut writer.unsealed), active, folder)
         };
-        for segment in closed.iter().chain(&active) {
-            if let Err(error) = segment.sync() {
-                return Err(self.fail(&mut self.writer.lock(), error));
-            }
+        let mut synced = closed.iter().chain(&active).try_for_each(|segment| segment.sync());
+        if folder {
+            synced = synced.and_then(|()| self.environment.disk.sync_folder(&self.folder));
+        }
+        if let Err(error) = synced {
+            return Err(self.fail(&mut self.writer.lock(), error));
         }
         for segment in &closed {
             self.write_index(segment);

@@ -102,6 +102,9 @@ struct Writer {
     unsealed: Vec<Arc<Segment>>,
     /// The active segment holds bytes that were not synced.
     unsynced: bool,
+    /// The active segment's name may not be durable yet. That is left to the first
+    /// append, so that a topic of many partitions is created quickly.
+    folder_unsynced: bool,
     /// Set once a sync failed: the kernel may have dropped what it could not write,
     /// so that a later sync that succeeds would prove nothing.
     failed: Option<Arc<io::Error>>,

@@ -54,6 +54,7 @@ struct Opening<'a> {
     disk: &'a dyn Disk,
     segments: BTreeMap<Offset, Arc<Segment>>,
     reports: Vec<RecoveryReport>,
+    folder_unsynced: bool,
 }
 
 impl Partition {
@@ -70,7 +71,8 @@ impl Partition {
         let disk = Arc::clone(&environment.disk);
         let failed = |error| LogError::storage(doing("opening", &folder), error);
         let opened = open_files(&*disk, &name, &folder).map_err(failed)?;
-        let OpenedFiles { segments, reports, state, producers, active, next } = opened;
+        let OpenedFiles { segments, reports, state, producers, active, folder_unsynced, next } =
+            opened;
         let aborted = Arc::new(producers.aborted().to_vec());
         let last_stable = producers.first_open().unwrap_or(next);
         let writer = Writer {
@@ -79,6 +81,7 @@ impl Partition {
             producers,
             unsealed: Vec::new(),
             unsynced: false,
+            folder_unsynced,
             failed: None,
             buffer: Vec::new(),
         };
@@ -107,6 +110,9 @@ struct OpenedFiles {
     state: StateFile,
     producers: Producers,
     active: Arc<Segment>,
+    /// Nothing vouches for the name of the active segment: it is new, or the log was
+    /// not closed.
+    folder_unsynced: bool,
     next: Offset,
 }
 
@@ -114,17 +120,27 @@ fn open_files(disk: &dyn Disk, name: &TopicPartition, folder: &PathBuf) -> io::R
     disk.create_folders(folder)?;
     compact::finish_swaps(disk, folder)?;
     let mut state = StateFile::load(disk, folder)?;
-    let mut opening =
-        Opening { name, folder, disk, segments: BTreeMap::new(), reports: Vec::new() };
+    let mut opening = Opening {
+        name,
+        folder,
+        disk,
+        segments: BTreeMap::new(),
+        reports: Vec::new(),
+        folder_unsynced: false,
+    };
     opening.open_segments()?;
     let active = opening.active(state.start_offset)?;
+    if opening.folder_unsynced && active.bytes() > 0 {
+        disk.sync_folder(folder)?;
+        opening.folder_unsynced = false;
+    }
     opening.remove_strays()?;
-    let Opening { segments, reports, .. } = opening;
+    let Opening { segments, reports, folder_unsynced, .. } = opening;
     let next = active.next();
     let first = segments.keys().next().copied().unwrap_or(next);
     state.start_offset = state.start_offset.max(first);
     let producers = rebuild_producers(disk, folder, &segments, next)?;
-    Ok(OpenedFiles { segments, reports, state, producers, active, next })
+    Ok(OpenedFiles { segments, reports, state, producers, active, folder_unsynced, next })
 }
 
 impl Opening<'_> {
@@ -144,6 +160,7 @@ impl Opening<'_> {
             let OpenedSegment { segment, damage, vouched } =
                 Segment::open(self.disk, self.folder, base, followed)?;
             next = Some(segment.next());
+            self.folder_unsynced = !vouched;
             let segment = Arc::new(segment);
             self.segments.insert(base, Arc::clone(&segment));
             if let Some(damage) = damage {
@@ -212,8 +229,8 @@ impl Opening<'_> {
         });
     }
 
-    /// The segment to append to: the last one, or a new one where the log is to
-    /// start if there is none that reaches it.
+    /// The segment to append to: the last one, or a new one where the log is to start
+    /// if there is none that reaches it.
     fn active(&mut self, start: Offset) -> io::Result<Arc<Segment>> {
         let last = self.segments.values().next_back().cloned();
         if let Some(last) = last.filter(|last| last.next() >= start) {
@@ -221,10 +238,12 @@ impl Opening<'_> {
         }
         let below: Vec<Offset> = self.segments.keys().copied().collect();
         self.segments.clear();
-        self.set_aside(&below, "the log was said to start above it")?;
+        if !below.is_empty() {
+            self.set_aside(&below, "the log was said to start above it")?;
+        }
         let created = Arc::new(Segment::create(self.disk, self.folder, start)?);
-        self.disk.sync_folder(self.folder)?;
         self.segments.insert(start, Arc::clone(&created));
+        self.folder_unsynced = true;
         Ok(created)
     }
 
