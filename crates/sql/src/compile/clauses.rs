@@ -15,7 +15,7 @@ use datafusion_sql::sqlparser::{
 };
 
 use crate::{
-    compile::{Scope, locate},
+    compile::{Scope, locate, names},
     error::SqlError,
 };
 
@@ -171,14 +171,10 @@ fn table_name(sql: &str, scope: &Scope<'_>, from: &[TableWithJoins]) -> Result<S
             .at(from)
             .remedy("put one \"sql\" step after another instead of a subquery"));
     };
-    let parts: Vec<_> = name
-        .0
-        .iter()
-        .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone()))
-        .collect();
-    let name = parts.join(".");
+    let name = names::text_of(name);
     if name != INPUT && !scope.tables.contains(&name.as_str()) {
-        let place = parts.first().and_then(|first| locate::word(sql, first)).or(from);
+        let first = name.split('.').next().unwrap_or(&name);
+        let place = locate::word(sql, first).or(from);
         return Err(SqlError::new(format!("unknown table {name:?}"))
             .at(place)
             .remedy("the records of the pipeline are the table \"input\""));

@@ -2,12 +2,14 @@
 //!
 //! `clauses` parses and refuses what a `sql` step cannot do; `functions` is the
 //! catalogue; `plan` resolves names, types and functions and builds the physical
-//! expressions; `locate` finds words in the text for error places. Nothing here
-//! runs on records.
+//! expressions, with the help of `names` and `nodes`; `locate` finds words in the
+//! text for error places. Nothing here runs on records.
 
 mod clauses;
 mod functions;
 mod locate;
+mod names;
+mod nodes;
 mod plan;
 
 use courant_model::{ColumnType, Columns, limits::SQL_TEXT_BYTES_MAX};

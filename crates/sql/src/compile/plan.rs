@@ -5,17 +5,13 @@
 //! uses. `now()` becomes a hidden column that the run fills: the engine's own would
 //! freeze the time of compilation. Integer arithmetic is checked, not wrapping.
 
-use std::{any::Any, collections::HashMap, ops::ControlFlow, sync::Arc};
+use std::{any::Any, collections::HashMap, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, FieldRef, TimeUnit};
-use courant_model::{
-    Column, ColumnType, Columns,
-    limits::{SQL_COLUMNS_MAX, SQL_DEPTH_MAX},
-    problem::nearest,
-};
+use courant_model::{Column, ColumnType, Columns, limits::SQL_COLUMNS_MAX, problem::nearest};
 use datafusion_common::{
     DFSchema, DataFusionError, SchemaError, TableReference,
-    tree_node::{Transformed, TreeNode, TreeNodeRecursion},
+    tree_node::{Transformed, TreeNode},
 };
 use datafusion_expr::{
     Expr, ExprSchemable, cast, execution_props::ExecutionProps,
@@ -26,9 +22,8 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr, expressions::
 use datafusion_sql::{
     planner::{ParserOptions, PlannerContext, SqlToRel},
     sqlparser::ast::{
-        AccessExpr, ExcludeSelectItem, Expr as Ast, Ident, ObjectName, RenameSelectItem,
-        SelectItem, SelectItemQualifiedWildcardKind, Spanned, Subscript, Value,
-        WildcardAdditionalOptions, visit_expressions_mut,
+        Expr as Ast, RenameSelectItem, SelectItem, SelectItemQualifiedWildcardKind, Spanned,
+        WildcardAdditionalOptions,
     },
 };
 
@@ -38,6 +33,8 @@ use crate::{
         clauses::{INPUT, SelectParts},
         functions::{Catalogue, unknown_function},
         locate,
+        names::{excluded_names, name_of, quote_late_fields, text_of},
+        nodes::refuse_nodes,
     },
     error::{SqlError, plain},
     program::{Input, Program},
@@ -340,29 +337,6 @@ fn physical(expression: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr
         .map_err(|error| SqlError::new(plain(&error)))
 }
 
-/// Makes `lines[1].sku` into `lines[1].'sku'`: after an index, the planner takes the names
-/// of fields only as text.
-fn quote_late_fields(ast: &mut Ast) {
-    let _: ControlFlow<()> = visit_expressions_mut(ast, |node| {
-        if let Ast::CompoundFieldAccess { root, access_chain } = node {
-            let is_path = matches!(**root, Ast::Identifier(_));
-            let names = access_chain
-                .iter()
-                .take_while(|access| {
-                    is_path && matches!(access, AccessExpr::Dot(Ast::Identifier(_)))
-                })
-                .count();
-            for access in &mut access_chain[names..] {
-                if let AccessExpr::Dot(Ast::Identifier(name)) = access {
-                    let value = Value::SingleQuotedString(name.value.clone());
-                    *access = AccessExpr::Dot(Ast::Value(value.with_span(name.span)));
-                }
-            }
-        }
-        ControlFlow::Continue(())
-    });
-}
-
 fn read_time_from_run(expression: Expr) -> Result<Transformed<Expr>, DataFusionError> {
     let Expr::ScalarFunction(function) = &expression else {
         return Ok(Transformed::no(expression));
@@ -374,54 +348,6 @@ fn read_time_from_run(expression: Expr) -> Result<Transformed<Expr>, DataFusionE
         "current_time" => Transformed::yes(cast(now(), DataType::Time64(TimeUnit::Nanosecond))),
         _ => Transformed::no(expression),
     })
-}
-
-/// Refuses what needs more than one record, and what is too deep.
-fn refuse_nodes(expression: &Expr) -> Result<(), SqlError> {
-    let mut refused = None;
-    let walk = expression.apply(|node| {
-        refused = match node {
-            Expr::ScalarSubquery(_) | Expr::InSubquery(_) | Expr::Exists(_) => Some(
-                SqlError::new("a \"sql\" step takes no subquery").remedy("joins belong in a view"),
-            ),
-            Expr::AggregateFunction(_) | Expr::GroupingSet(_) => Some(
-                SqlError::new("a \"sql\" step takes no aggregate function")
-                    .remedy("aggregates belong in a view"),
-            ),
-            Expr::WindowFunction(_) => Some(
-                SqlError::new("a \"sql\" step takes no window function")
-                    .remedy("windows belong in a view"),
-            ),
-            Expr::Unnest(_) => Some(
-                SqlError::new("a \"sql\" step makes one record of one record")
-                    .remedy("use a `split` step instead of unnest"),
-            ),
-            Expr::Placeholder(_) | Expr::ScalarVariable(_, _) => {
-                Some(SqlError::new("a \"sql\" step takes no parameters or variables"))
-            }
-            _ => None,
-        };
-        Ok(if refused.is_some() { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    });
-    match (refused, walk) {
-        (Some(error), _) => Err(error),
-        (None, Err(error)) => Err(SqlError::new(plain(&error))),
-        (None, Ok(_)) if depth(expression) > SQL_DEPTH_MAX => {
-            Err(SqlError::new(format!("the expression is deeper than {SQL_DEPTH_MAX} levels"))
-                .remedy("use IN for many alternatives, or several steps"))
-        }
-        (None, Ok(_)) => Ok(()),
-    }
-}
-
-fn depth(expression: &Expr) -> usize {
-    let mut deepest = 0;
-    let walk = expression.apply_children(|child| {
-        deepest = deepest.max(depth(child));
-        Ok(TreeNodeRecursion::Continue)
-    });
-    walk.expect("the closure does not fail");
-    deepest + 1
 }
 
 /// Whether the result is a value of the document that no function has changed.
@@ -461,47 +387,4 @@ fn refuse_bad_names(items: &[Item]) -> Result<(), SqlError> {
             .at(item.place)
             .remedy("give one of them another name with AS")),
     }
-}
-
-/// The name of a result without AS: the last name of a path, else the text itself.
-fn name_of(ast: &Ast) -> String {
-    match ast {
-        Ast::Identifier(ident) => ident.value.clone(),
-        Ast::CompoundIdentifier(idents) => {
-            idents.last().map(|i| i.value.clone()).unwrap_or_default()
-        }
-        Ast::CompoundFieldAccess { access_chain, .. } => match access_chain.last() {
-            Some(AccessExpr::Dot(Ast::Identifier(ident))) => ident.value.clone(),
-            Some(AccessExpr::Subscript(Subscript::Index { index: Ast::Value(value) })) => {
-                match &value.value {
-                    Value::SingleQuotedString(name) => name.clone(),
-                    _ => ast.to_string(),
-                }
-            }
-            _ => ast.to_string(),
-        },
-        Ast::Nested(inner) => name_of(inner),
-        _ => ast.to_string(),
-    }
-}
-
-fn excluded_names(options: &WildcardAdditionalOptions) -> Vec<String> {
-    let mut names: Vec<String> = match &options.opt_exclude {
-        None => Vec::new(),
-        Some(ExcludeSelectItem::Single(name)) => vec![text_of(name)],
-        Some(ExcludeSelectItem::Multiple(names)) => names.iter().map(text_of).collect(),
-    };
-    if let Some(except) = &options.opt_except {
-        let idents = std::iter::once(&except.first_element).chain(&except.additional_elements);
-        names.extend(idents.map(|ident: &Ident| ident.value.clone()));
-    }
-    names
-}
-
-fn text_of(name: &ObjectName) -> String {
-    let parts = name
-        .0
-        .iter()
-        .map(|part| part.as_ident().map_or_else(|| part.to_string(), |ident| ident.value.clone()));
-    parts.collect::<Vec<_>>().join(".")
 }
