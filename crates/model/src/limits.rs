@@ -6,7 +6,7 @@
 /// Characters in a topic's name; Kafka's bound, because the name becomes a folder.
 pub const TOPIC_NAME_CHARS_MAX: usize = 249;
 
-/// Partitions of one topic. Each costs two open files and an entry in every index.
+/// Partitions of one topic. Each costs an open file for every segment.
 pub const PARTITIONS_PER_TOPIC_MAX: i32 = 1_000;
 
 /// Topics in one log; above this the start-up scan is no longer a matter of seconds.
@@ -109,6 +109,10 @@ pub const PIPELINE_INLINE_EVENTS_MAX: usize = 256;
 /// a group's shortest rebalance time-outs.
 pub const PARTITION_DRAIN_MS_MAX: u64 = 5_000;
 
+/// Rounds of the virtual-time driver after which pipelines that feed each other are
+/// taken for endless; a chain of pipelines needs one for each.
+pub const DRIVER_ROUNDS_MAX: usize = 1_000;
+
 /// Items of one list that a `split` step takes apart.
 pub const SPLIT_ITEMS_MAX: usize = 100_000;
 
@@ -201,8 +205,9 @@ pub const APPEND_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const APPEND_WORKERS_MAX: usize = 8;
 
 /// Bytes of records that an append from inside the process puts into one batch:
-/// large enough to compress well, small enough to be read for one record.
-pub const APPEND_BATCH_BYTES: usize = 256 * 1024;
+/// large enough to compress well, small enough to be read for one record and to fit
+/// the smallest read of a pipeline.
+pub const APPEND_BATCH_BYTES: usize = 64 * 1024;
 
 /// Bytes that one read of a partition may bring, unless its first batch is larger.
 pub const READ_BYTES_MAX: usize = 64 * 1024 * 1024;

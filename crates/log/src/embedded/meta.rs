@@ -90,16 +90,33 @@ impl Meta {
 impl Layout {
     /// Creates the folders and removes what unfinished creations and deletions left.
     pub(super) fn prepare(&self, disk: &dyn Disk) -> io::Result<()> {
+        let is_new = disk.list(&self.topics()).is_err();
         for folder in [self.topics(), self.unfinished(), self.trash()] {
             disk.create_folders(&folder)?;
         }
         disk.sync_folder(&self.root)?;
+        if is_new {
+            self.sync_ancestors(disk)?;
+        }
         for folder in [self.unfinished(), self.trash()] {
             for name in disk.list(&folder)? {
                 match disk.remove_folder(&folder.join(name)) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                     _ => {}
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes the folder's own name durable, and those of the folders created for it.
+    fn sync_ancestors(&self, disk: &dyn Disk) -> io::Result<()> {
+        for ancestor in self.root.ancestors().skip(1) {
+            let relative = ancestor.as_os_str().is_empty();
+            match disk.sync_folder(if relative { Path::new(".") } else { ancestor }) {
+                // Nothing was created in a folder that is closed to this process.
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(()),
+                synced => synced?,
             }
         }
         Ok(())

@@ -9,6 +9,7 @@ use crate::{
     AutoOffsetReset, Durability, GroupChange, Log, Read, ReadLimit, Retention, Subscription,
     TopicChange, TopicSettings, TopicSpec,
     batch::{BatchSpec, Compression, Producer, encode},
+    disk::fake::FakeDisk,
 };
 
 const LIMIT: ReadLimit = ReadLimit { records: 1_000, bytes: 1 << 20, wait: Duration::ZERO };
@@ -498,6 +499,73 @@ async fn a_group_reads_commits_and_goes_on_there_after_a_restart() {
     let readers = assigned(&mut *member).await;
     assert_eq!(readers[0].position(), 4);
     assert_eq!(readers[0].committed().unwrap().metadata, "so far");
+}
+
+#[tokio::test]
+async fn upkeep_and_syncs_by_interval_happen_by_themselves() {
+    let disk = FakeDisk::new();
+    let clock = Arc::new(ManualClock::at(Timestamp::from_millis(1_000)));
+    let options = LogOptions {
+        durability: Durability::Interval(Span::from_millis(1)),
+        clock: Arc::clone(&clock) as Arc<dyn courant_model::Clock>,
+        housekeeping: Some(Duration::from_millis(1)),
+        ..by_hand()
+    };
+    let (log, _) = on(&disk, options).await.unwrap();
+    log.create_topic(&spec("orders", 1)).await.unwrap();
+    let before = disk.syncs();
+    log.append(&name("orders"), None, vec![record("a")]).await.unwrap();
+    eventually(async || disk.syncs() > before).await;
+    clock.advance(Duration::from_secs(8 * 86_400));
+    eventually(async || log.offsets(&at("orders", 0)).await.unwrap().start == 1).await;
+}
+
+#[tokio::test]
+async fn a_crash_while_topics_change_leaves_each_as_it_was_or_as_it_is_to_be() {
+    for changes in 0..200 {
+        let disk = FakeDisk::new();
+        let (log, _) = on(&disk, by_hand()).await.unwrap();
+        log.create_topic(&spec("kept", 1)).await.unwrap();
+        log.create_topic(&spec("gone", 1)).await.unwrap();
+        log.append(&name("kept"), None, vec![record("a")]).await.unwrap();
+        disk.stop_after(changes);
+        let created = log.create_topic(&spec("new", 2)).await;
+        let grow = TopicChange { partitions: Some(3), settings: None };
+        let altered = log.alter_topic(&name("kept"), &grow).await;
+        let deleted = log.delete_topic(&name("gone")).await;
+        disk.crash(0, false);
+        let (reopened, reports) = on(&disk, by_hand()).await.unwrap();
+        assert_eq!(reports, []);
+        let topics = reopened.topics().await.unwrap();
+        let partitions =
+            |topic: &str| topics.iter().find(|t| t.name == name(topic)).map(|t| t.partitions.len());
+        let (kept, new, gone) = (partitions("kept"), partitions("new"), partitions("gone"));
+        assert!(kept == Some(3) || (kept == Some(1) && altered.is_err()), "{changes} {kept:?}");
+        assert!(new == Some(2) || (new.is_none() && created.is_err()), "{changes} {new:?}");
+        assert!(gone.is_none() || deleted.is_err(), "{changes}");
+        assert_eq!(values(&reopened, &at("kept", 0)).await, ["a"]);
+        if deleted.is_ok() && altered.is_ok() && created.is_ok() {
+            return;
+        }
+    }
+    panic!("the changes never finished");
+}
+
+async fn on(
+    disk: &FakeDisk,
+    options: LogOptions,
+) -> Result<(EmbeddedLog, Vec<RecoveryReport>), LogError> {
+    EmbeddedLog::open_on(Arc::new(disk.clone()), Path::new("/data"), None, options).await
+}
+
+/// Waits until a condition holds; minutes would pass only if it never did.
+async fn eventually(condition: impl AsyncFn() -> bool) {
+    let waiting = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it comes true");
 }
 
 async fn assigned(member: &mut dyn crate::GroupMember) -> Vec<Box<dyn crate::PartitionReader>> {

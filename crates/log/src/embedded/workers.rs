@@ -44,8 +44,9 @@ impl Workers {
     }
 
     fn run(&self) {
+        let mut buffer = Vec::new();
         while let Some(partition) = self.next() {
-            if partition.run_round() {
+            if partition.run_round(&mut buffer) {
                 self.state.lock().waiting.push_back(partition);
             }
         }

@@ -22,6 +22,9 @@ use crate::{
     segment::Segment,
 };
 
+/// There is one leader, for ever.
+const LEADER_EPOCH: i32 = 0;
+
 /// A batch on its way into the log.
 #[derive(Debug)]
 pub(crate) struct AppendRequest {
@@ -45,12 +48,14 @@ pub(super) struct Queue {
 }
 
 /// The batches of one round.
-#[derive(Debug, Default)]
-struct Round {
-    /// In the buffer.
-    staged: Vec<Staged>,
+#[derive(Debug)]
+struct Round<'a> {
+    /// Bytes to be written at once.
+    buffer: &'a mut Vec<u8>,
     /// Headers of the batches in the buffer.
     headers: Vec<BatchHeader>,
+    /// Callers whose batches are in the buffer, or in the log already.
+    staged: Vec<Staged>,
     /// Written, and answered after the sync.
     written: Vec<Staged>,
     /// What failed the batches that came before; fails the rest of the round too.
@@ -62,6 +67,13 @@ struct Staged {
     answer: oneshot::Sender<Result<Appended, LogError>>,
     appended: Appended,
     _room: OwnedSemaphorePermit,
+}
+
+impl<'a> Round<'a> {
+    fn new(buffer: &'a mut Vec<u8>) -> Self {
+        let (headers, staged, written) = (Vec::new(), Vec::new(), Vec::new());
+        Self { buffer, headers, staged, written, broken: None }
+    }
 }
 
 impl Partition {
@@ -79,11 +91,12 @@ impl Partition {
         !std::mem::replace(&mut queue.scheduled, true)
     }
 
-    /// Writes, syncs and answers what has gathered. True: there is more.
-    pub(crate) fn run_round(&self) -> bool {
+    /// Writes, syncs and answers what has gathered. True: there is more. The buffer
+    /// is the worker's, so that its memory is bounded by the workers.
+    pub(crate) fn run_round(&self, buffer: &mut Vec<u8>) -> bool {
         let mut writer = self.writer.lock();
         let requests = self.take_group();
-        let mut round = Round::default();
+        let mut round = Round::new(buffer);
         for request in requests {
             self.stage(&mut writer, &mut round, request);
         }
@@ -108,7 +121,7 @@ impl Partition {
     }
 
     /// Decides on one batch and puts it into the buffer.
-    fn stage(&self, writer: &mut Writer, round: &mut Round, request: AppendRequest) {
+    fn stage(&self, writer: &mut Writer, round: &mut Round<'_>, request: AppendRequest) {
         if round.broken.is_none() {
             round.broken = self.failed(writer).or_else(|| self.make_room(writer, round, &request));
         }
@@ -126,9 +139,9 @@ impl Partition {
             Ok(Verdict::Append) => {
                 let mut header = request.header;
                 header.base_offset = writer.next;
-                let start = writer.buffer.len();
-                writer.buffer.extend_from_slice(&request.batch);
-                batch::rewrite_place(&mut writer.buffer[start..], writer.next, 0);
+                let start = round.buffer.len();
+                round.buffer.extend_from_slice(&request.batch);
+                batch::rewrite_place(&mut round.buffer[start..], writer.next, LEADER_EPOCH);
                 writer.producers.note(&header, request.marker, append_time);
                 round.headers.push(header);
                 let (base_offset, last_offset) = (header.base_offset, header.last_offset());
@@ -143,11 +156,11 @@ impl Partition {
     fn make_room(
         &self,
         writer: &mut Writer,
-        round: &mut Round,
+        round: &mut Round<'_>,
         request: &AppendRequest,
     ) -> Option<LogError> {
         let settings = self.settings();
-        let used = writer.active.bytes() + writer.buffer.len() as u64;
+        let used = writer.active.bytes() + round.buffer.len() as u64;
         let full = used + request.batch.len() as u64 > settings.segment_bytes.as_bytes();
         let span = writer.next - writer.active.base() + i64::from(request.header.last_offset_delta);
         if used == 0 || !(full || span > i64::from(i32::MAX)) {
@@ -161,16 +174,12 @@ impl Partition {
     }
 
     /// Writes the buffer. On failure everything staged is undone and answered.
-    fn flush_staged(&self, writer: &mut Writer, round: &mut Round) {
+    fn flush_staged(&self, writer: &mut Writer, round: &mut Round<'_>) {
         let headers = std::mem::take(&mut round.headers);
         let staged = std::mem::take(&mut round.staged);
-        let written = if headers.is_empty() {
-            Ok(())
-        } else {
-            writer.active.append(&writer.buffer, &headers)
-        };
-        writer.buffer.clear();
-        writer.buffer.shrink_to(APPEND_GROUP_BYTES_MAX);
+        let written =
+            if headers.is_empty() { Ok(()) } else { writer.active.append(round.buffer, &headers) };
+        round.buffer.clear();
         let Err((error, unrestored)) = written else {
             writer.unsynced |= !headers.is_empty();
             writer.producers.keep();
@@ -190,7 +199,7 @@ impl Partition {
     }
 
     /// Syncs, moves the end and answers.
-    fn finish(&self, writer: &mut Writer, round: Round) {
+    fn finish(&self, writer: &mut Writer, round: Round<'_>) {
         if round.written.is_empty() {
             return;
         }
@@ -227,12 +236,9 @@ impl Partition {
     pub(super) fn roll(&self, writer: &mut Writer) -> Result<(), LogError> {
         let disk = &*self.environment.disk;
         if self.environment.durability == Durability::Fsync {
-            if writer.unsynced
-                && let Err(error) = writer.active.sync()
-            {
+            if let Err(error) = self.sync(writer) {
                 return Err(self.fail(writer, error));
             }
-            writer.unsynced = false;
             self.write_index(&writer.active);
         } else {
             writer.unsealed.push(Arc::clone(&writer.active));

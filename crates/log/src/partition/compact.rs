@@ -105,12 +105,17 @@ impl Partition {
             .map_err(|error| self.storage_error("compacting", error))
     }
 
-    /// The closed segments without open transactions, from the first on.
+    /// The closed and synced segments without open transactions, from the first on.
     fn compactable(&self) -> Vec<Arc<Segment>> {
         let last_stable = self.ends().last_stable;
+        let writer = self.writer.lock();
         let segments = self.segments.read();
         let closed = segments.values().take(segments.len().saturating_sub(1));
-        closed.take_while(|segment| segment.next() <= last_stable).cloned().collect()
+        let ready = closed.take_while(|segment| {
+            let unsealed = writer.unsealed.iter().any(|other| other.id() == segment.id());
+            segment.next() <= last_stable && !unsealed
+        });
+        ready.cloned().collect()
     }
 
     /// The first pass.

@@ -108,7 +108,6 @@ struct Writer {
     /// Set once a sync failed: the kernel may have dropped what it could not write,
     /// so that a later sync that succeeds would prove nothing.
     failed: Option<Arc<io::Error>>,
-    buffer: Vec<u8>,
 }
 
 impl Partition {

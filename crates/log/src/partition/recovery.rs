@@ -83,7 +83,6 @@ impl Partition {
             unsynced: false,
             folder_unsynced,
             failed: None,
-            buffer: Vec::new(),
         };
         let partition = Self {
             name,

@@ -12,7 +12,7 @@ fn what_gathers_in_the_queue_shares_one_sync() {
     let answers: Vec<Answer> =
         (0..20).map(|i| queue(&partition, batch_of(&[record("k", &i.to_string(), 1)]))).collect();
     assert_eq!(partition.ends().end, 0, "nothing is visible before the round");
-    assert!(!partition.run_round());
+    assert!(!partition.run_round(&mut Vec::new()));
     assert_eq!(bench.disk.syncs(), before + 1);
     for (offset, answered) in (0..).zip(answers) {
         assert_eq!(answer(answered).unwrap().base_offset, offset);
@@ -32,7 +32,7 @@ fn only_the_first_appender_has_a_worker_called() {
     };
     assert!(partition.enqueue(request()));
     assert!(!partition.enqueue(request()));
-    assert!(!partition.run_round());
+    assert!(!partition.run_round(&mut Vec::new()));
     assert!(partition.enqueue(request()));
 }
 
@@ -59,7 +59,7 @@ fn one_round_may_fill_several_segments() {
     let answers: Vec<Answer> = (0..40)
         .map(|i| queue(&partition, batch_of(&[record("k", &format!("{i:0100}"), 1)])))
         .collect();
-    partition.run_round();
+    partition.run_round(&mut Vec::new());
     for (offset, answered) in (0..).zip(answers) {
         assert_eq!(answer(answered).unwrap().base_offset, offset);
     }

@@ -127,7 +127,7 @@ fn answer(mut answer: Answer) -> Result<Appended, LogError> {
 /// Appends a batch in a round of its own.
 fn append(partition: &Partition, bytes: Bytes) -> Result<Appended, LogError> {
     let answered = queue(partition, bytes);
-    while partition.run_round() {}
+    while partition.run_round(&mut Vec::new()) {}
     answer(answered)
 }
 
