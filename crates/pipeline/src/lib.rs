@@ -8,6 +8,7 @@
 pub mod config;
 pub mod connector;
 pub mod core;
+pub mod driver;
 pub mod event;
 pub mod options;
 pub mod plan;
@@ -15,3 +16,6 @@ pub mod routes;
 pub mod runtime;
 pub mod sinks;
 pub mod steps;
+
+#[cfg(test)]
+mod testing;

@@ -163,6 +163,19 @@ pub enum TargetPlan {
     },
 }
 
+impl TargetPlan {
+    /// The target as errors name it, by its place in the file: `target 1 (history messages)`.
+    pub(crate) fn label(&self, number: usize) -> String {
+        let what = match self {
+            Self::Topic { topic } => format!("topic {topic}"),
+            Self::Cache { table, .. } => format!("cache {table}"),
+            Self::History { collection, .. } => format!("history {collection}"),
+            Self::Connector { connector, .. } => (*connector).to_owned(),
+        };
+        format!("target {number} ({what})")
+    }
+}
+
 /// What happens to what fails.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ErrorPlan {

@@ -32,6 +32,8 @@ pub struct PipelineStatus {
     pub records_dead: u64,
     /// Records read per second, over the last seconds.
     pub rate_per_second: f64,
+    /// Events out per second, over the last seconds.
+    pub rate_out_per_second: f64,
     /// Records behind the ends of its partitions, as of the last reads.
     pub lag: i64,
     pub freshness: FreshnessStatus,
@@ -90,6 +92,21 @@ pub enum TaskState {
     /// The source's input ended.
     Finished,
     Stopped,
+}
+
+impl TaskState {
+    /// The name as it goes into JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Retrying => "retrying",
+            Self::Failed => "failed",
+            Self::Finished => "finished",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// The last thing that went wrong; it stays after it was overcome.
@@ -199,7 +216,8 @@ pub(crate) struct PipelineMeter {
     ages: metrics::Histogram,
     partitions: Mutex<BTreeMap<TopicPartition, PartitionStatus>>,
     freshness: Mutex<Freshness>,
-    rate: Mutex<Rate>,
+    /// Of records read, and of events out.
+    rates: Mutex<[Rate; 2]>,
 }
 
 /// What of a pipeline's status is its plan's.
@@ -228,7 +246,7 @@ impl PipelineMeter {
             ages: metrics::histogram!(Metric::PipelineFreshness.name(), "pipeline" => name.to_owned()),
             partitions: Mutex::default(),
             freshness: Mutex::default(),
-            rate: Mutex::default(),
+            rates: Mutex::default(),
         }
     }
 
@@ -238,7 +256,10 @@ impl PipelineMeter {
             self.records[index].fetch_add(count as u64, Relaxed);
             self.counters[index].increment(count as u64);
         }
-        self.rate.lock().count(read as u64, self.health.clock.now_micros());
+        let now = self.health.clock.now_micros();
+        let mut rates = self.rates.lock();
+        rates[0].count(read as u64, now);
+        rates[1].count(out as u64, now);
     }
 
     /// Notes the age of events that every target took.
@@ -269,6 +290,10 @@ impl PipelineMeter {
         let partitions: Vec<_> = self.partitions.lock().values().cloned().collect();
         let [records_in, records_out, records_dead] =
             [0, 1, 2].map(|index| self.records[index].load(Relaxed));
+        let rates = {
+            let rates = self.rates.lock();
+            [rates[0].per_second(now), rates[1].per_second(now)]
+        };
         let mut freshness = self.freshness.lock();
         let mut quantile =
             |share| freshness.quantile(share, now).map(|micros| micros as f64 / 1_000.0);
@@ -288,7 +313,8 @@ impl PipelineMeter {
             records_in,
             records_out,
             records_dead,
-            rate_per_second: self.rate.lock().per_second(now),
+            rate_per_second: rates[0],
+            rate_out_per_second: rates[1],
             freshness: FreshnessStatus {
                 p50_ms: quantile(0.5),
                 p99_ms: quantile(0.99),

@@ -28,7 +28,7 @@ use super::{
     status::{PipelineMeter, PipelineStatus, PipelineWords, TaskState},
 };
 use crate::{
-    connector::{ConnectorError, SinkContext},
+    connector::{ConnectorError, Sink, SinkContext},
     core::PipelineCore,
     plan::{Destination, PipelinePlan, StepPlan, TargetPlan},
     sinks::{CacheSink, HistorySink, TopicSink, cache::CachePlace, log_failure},
@@ -183,36 +183,29 @@ impl Pipeline {
 
     fn target(&self, number: usize, plan: &TargetPlan) -> Result<Target, ConnectorError> {
         let roles = &self.roles;
-        let label = |what: String| format!("target {number} ({what})").into();
-        Ok(match plan {
-            TargetPlan::Topic { topic } => Target {
-                label: label(format!("topic {topic}")),
-                sink: Box::new(self.topic_sink(topic)),
-                retries: 0,
-            },
+        // Courant's own targets refuse for good; a connector's outside may think again.
+        let mut retries = 0;
+        let sink: Box<dyn Sink> = match plan {
+            TargetPlan::Topic { topic } => Box::new(self.topic_sink(topic)),
             TargetPlan::Cache { table, key, field, ttl } => {
                 let ttl = ttl.map(courant_model::Span::as_duration);
                 let place = CachePlace { key: key.clone(), field: field.clone(), ttl };
-                let sink = CacheSink::new(Arc::clone(&roles.cache), table.clone(), place);
-                Target { label: label(format!("cache {table}")), sink: Box::new(sink), retries: 0 }
+                Box::new(CacheSink::new(Arc::clone(&roles.cache), table.clone(), place))
             }
             TargetPlan::History { collection, id, .. } => {
                 let history = Arc::clone(&roles.history);
-                let sink = HistorySink::new(history, collection.clone(), id.clone());
-                let label = label(format!("history {collection}"));
-                Target { label, sink: Box::new(sink), retries: 0 }
+                Box::new(HistorySink::new(history, collection.clone(), id.clone()))
             }
-            TargetPlan::Connector { connector, factory } => {
-                let context = SinkContext {
+            TargetPlan::Connector { factory, .. } => {
+                retries = self.plan.on_error.retries;
+                factory.open(SinkContext {
                     pipeline: self.name.clone(),
                     clock: Arc::clone(&roles.clock),
                     base: self.base.clone(),
-                };
-                let sink = factory.open(context)?;
-                let retries = self.plan.on_error.retries;
-                Target { label: label((*connector).to_owned()), sink, retries }
+                })?
             }
-        })
+        };
+        Ok(Target { label: plan.label(number).into(), sink, retries })
     }
 
     /// A target for each topic that a route of the pipeline names.

@@ -3,11 +3,12 @@
 use courant_model::{ORIGIN_HEADER, Record, Timestamp};
 use serde_json::json;
 
-use super::world::{
-    Answer, N, Probe, World, history, name, numbers, pipeline, plan, record, sorted_numbers, sql,
-    stop, topic, until,
+use super::world::{Answer, Probe, World, stop, until};
+use crate::{
+    connector::ConnectorError,
+    runtime::TaskState,
+    testing::{N, history, name, numbers, pipeline, plan, record, sorted_numbers, sql, topic},
 };
-use crate::{connector::ConnectorError, runtime::TaskState};
 
 fn away() -> Answer {
     Answer::Fail(ConnectorError::retryable("nobody answers"))

@@ -4,14 +4,12 @@ use courant_log::Log;
 use courant_model::{Column, ColumnType, Span, limits::DEDUPLICATE_KEYS_DEFAULT};
 use serde_json::{Value, json};
 
-use super::world::{
-    N, Probe, World, history, name, numbers, pipeline, plan, sorted_numbers, sql, stop, topic,
-    until,
-};
+use super::world::{Probe, World, stop, until};
 use crate::{
     plan::{StepPlan, TargetPlan},
     runtime::{TaskState, state::StateStore},
     steps::pins::PinKey,
+    testing::{N, history, name, numbers, pipeline, plan, sorted_numbers, sql, topic},
 };
 
 fn deduplicate(field: &str) -> StepPlan {

@@ -4,9 +4,8 @@ use courant_log::Log;
 use courant_model::{Positions, Record, Timestamp, TopicPartition};
 use serde_json::json;
 
-use super::world::{
-    Probe, World, history, name, numbers, pipeline, plan, sorted_numbers, stop, topic, until,
-};
+use super::world::{Probe, World, stop, until};
+use crate::testing::{history, name, numbers, pipeline, plan, sorted_numbers, topic};
 
 #[tokio::test]
 async fn pipelines_of_different_groups_each_see_everything() {

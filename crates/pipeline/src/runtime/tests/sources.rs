@@ -10,11 +10,12 @@ use bytes::Bytes;
 use courant_model::{Record, Timestamp};
 use serde_json::json;
 
-use super::world::{World, name, numbers, plan, record, stop, until};
+use super::world::{World, stop, until};
 use crate::{
     connector::{ConnectorError, EmitError, Source, SourceContext, SourceFactory},
     plan::{Plan, SourcePlan},
     runtime::TaskState,
+    testing::{name, numbers, plan, record},
 };
 
 /// A source that emits ten numbers, then ends, or goes on until it is stopped. Its

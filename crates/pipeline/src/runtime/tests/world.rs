@@ -1,35 +1,25 @@
-//! What the runtime's tests share: the roles in a folder, plans, and a target whose
-//! behaviour a test decides.
+//! What the runtime's tests share: the roles in a folder, and a target whose behaviour
+//! a test decides.
 
-use std::{
-    collections::VecDeque,
-    path::PathBuf,
-    sync::{Arc, LazyLock},
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use courant_log::{
-    AutoOffsetReset, Durability, EmbeddedLog, Log, LogOptions, ReadLimit, TopicSettings,
-};
-use courant_model::{
-    ByteSize, Columns, Record, Span, StoredRecord, SystemClock, Timestamp, TopicName,
-    TopicPartition, limits::CHECKPOINT_MS_DEFAULT,
-};
+use courant_log::{Durability, EmbeddedLog, Log, LogOptions, ReadLimit};
+use courant_model::{Record, StoredRecord, SystemClock, TopicPartition};
 use courant_stores::{
     CacheOptions, Document, EmbeddedCache, EmbeddedHistory, FindQuery, History, HistoryOptions,
 };
-use indexmap::IndexMap;
 use parking_lot::Mutex;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{
     connector::{ConnectorError, Rejection, Sink, SinkContext, SinkFactory},
     event::Event,
-    plan::{ErrorPlan, PipelinePlan, Plan, Roles, StepPlan, TargetPlan, TopicPlan},
+    plan::{Plan, TargetPlan},
     runtime::{RoleHandles, Runtime, StartError},
+    testing::{name, record},
 };
 
 /// How long a condition may take to come true; only a failing test waits so long.
@@ -155,85 +145,6 @@ pub(super) async fn stop(runtime: Runtime) {
     assert!(runtime.stop(PATIENCE).await.unwrap(), "everything ends in time");
 }
 
-pub(super) fn name(text: &str) -> TopicName {
-    text.parse().unwrap()
-}
-
-pub(super) fn record(value: &Value) -> Record {
-    Record::new(value.to_string(), Timestamp::from_millis(1_767_225_600_000))
-}
-
-/// Documents `{"n": 0}` and so on.
-pub(super) fn numbers(range: std::ops::Range<u64>) -> impl Iterator<Item = Value> {
-    range.map(|n| json!({ "n": n }))
-}
-
-/// The field `n` of documents, sorted.
-pub(super) fn sorted_numbers<'a>(documents: impl IntoIterator<Item = &'a Value>) -> Vec<u64> {
-    let mut numbers: Vec<u64> =
-        documents.into_iter().map(|document| document["n"].as_u64().unwrap()).collect();
-    numbers.sort_unstable();
-    numbers
-}
-
-pub(super) fn sql(text: &str) -> StepPlan {
-    StepPlan::Sql { text: text.into() }
-}
-
-pub(super) fn history(collection: &str, id: Option<&str>) -> TargetPlan {
-    let id = id.map(|id| id.parse().unwrap());
-    TargetPlan::History { collection: collection.into(), id, indexes: Vec::new() }
-}
-
-pub(super) fn topic(partitions: i32, columns: Option<Columns>) -> TopicPlan {
-    let settings = TopicSettings::default();
-    TopicPlan { partitions, settings, columns, event_time: None, declared: true }
-}
-
-pub(super) fn pipeline(
-    from: &str,
-    steps: impl IntoIterator<Item = StepPlan>,
-    to: impl IntoIterator<Item = TargetPlan>,
-) -> PipelinePlan {
-    PipelinePlan {
-        from: vec![name(from)],
-        group: String::new(),
-        start: AutoOffsetReset::Earliest,
-        steps: steps.into_iter().collect(),
-        to: to.into_iter().collect(),
-        on_error: ErrorPlan { retries: 2, dead_letters: name("dead") },
-        freshness_p99: None,
-        linger: Span::default(),
-        checkpoint: Span::from_millis(CHECKPOINT_MS_DEFAULT),
-    }
-}
-
-/// A plan with these pipelines; each is its own group, and reads a topic of one
-/// partition unless the test says otherwise.
-pub(super) fn plan<'a>(pipelines: impl IntoIterator<Item = (&'a str, PipelinePlan)>) -> Plan {
-    let mut plan = Plan {
-        name: "test".into(),
-        file: PathBuf::from("test.yaml"),
-        base: PathBuf::from("."),
-        profile: "embedded".into(),
-        roles: Roles::default(),
-        memory: ByteSize::from_bytes(64 << 20),
-        durability: Durability::Os,
-        topics: IndexMap::new(),
-        sources: IndexMap::new(),
-        pipelines: IndexMap::new(),
-        endpoints: IndexMap::new(),
-        tests: Vec::new(),
-    };
-    for (name, mut pipeline) in pipelines {
-        if pipeline.group.is_empty() {
-            pipeline.group = format!("test.{name}");
-        }
-        plan.pipelines.insert(name.into(), pipeline);
-    }
-    plan
-}
-
 /// A target whose behaviour a test decides, and which remembers what it took.
 #[derive(Debug, Clone)]
 pub(super) struct Probe(Arc<Inner>);
@@ -331,8 +242,3 @@ impl Sink for Probe {
         Ok(())
     }
 }
-
-/// Columns of the documents of [`numbers`].
-pub(super) static N: LazyLock<Columns> = LazyLock::new(|| {
-    [courant_model::Column::parse("n", "int64 not null").unwrap()].into_iter().collect()
-});

@@ -1,0 +1,252 @@
+//! The driver: a whole plan in a test, on virtual time.
+//!
+//! No clock, network, disk or task: topics are lists, stores are maps, time is moved by
+//! hand, and when a call returns everything that follows from it has happened. The
+//! pipelines are the runtime's own [`PipelineCore`]s, and events become writes by the
+//! same functions as there. Every topic has one partition here, so that what it holds
+//! has one order; sources do not run, their topics are given records.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use courant_model::{
+    Offset, Origin, Record, StoredRecord, Timestamp, TopicName,
+    limits::{DRIVER_ROUNDS_MAX, PIPELINE_BATCH_RECORDS_MAX},
+};
+use courant_stores::Document;
+use indexmap::IndexMap;
+use serde_json::Value;
+
+use crate::{
+    core::{CoreOutput, Originals, PipelineCore},
+    event::Event,
+    plan::{PipelinePlan, Plan, TargetPlan},
+    sinks::{cache, history},
+    steps::{Rejected, StepContext, StepError, pins::Pins},
+};
+
+mod cases;
+mod compare;
+mod stores;
+#[cfg(test)]
+mod tests;
+
+pub use cases::{CaseOutcome, Mismatch, TestReport, run_tests};
+
+use stores::Stores;
+
+/// A plan on virtual time.
+#[derive(Debug)]
+pub struct Driver {
+    now: Origin,
+    topics: BTreeMap<TopicName, Vec<StoredRecord>>,
+    stores: Stores,
+    pipelines: IndexMap<String, Driven>,
+}
+
+/// A pipeline of the plan.
+#[derive(Debug)]
+struct Driven {
+    plan: PipelinePlan,
+    /// For each topic it reads: its steps, and the next offset.
+    inputs: BTreeMap<TopicName, (PipelineCore, Offset)>,
+    dead_letters: Vec<Record>,
+    /// What connectors' sinks would have been given.
+    sunk: Vec<Event>,
+}
+
+/// Why a plan cannot be driven.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DriverError {
+    #[error("pipeline {pipeline:?}: {source}")]
+    Step { pipeline: String, source: StepError },
+    #[error("pipelines feed each other without end; stopped after {DRIVER_ROUNDS_MAX} rounds")]
+    Endless,
+}
+
+impl Driver {
+    /// A driver with empty topics and stores, whose clock stands at `now`.
+    ///
+    /// # Errors
+    /// [`DriverError::Step`] when a statement does not fit the declared columns.
+    pub fn new(plan: &Plan, now: Timestamp) -> Result<Self, DriverError> {
+        let mut pipelines = IndexMap::new();
+        for (name, pipeline) in &plan.pipelines {
+            let driven = Driven::new(plan, pipeline);
+            let failed = |source| DriverError::Step { pipeline: name.clone(), source };
+            pipelines.insert(name.clone(), driven.map_err(failed)?);
+        }
+        let now = Origin::from_timestamp(now);
+        Ok(Self { now, topics: BTreeMap::new(), stores: Stores::default(), pipelines })
+    }
+
+    /// Appends records to a topic; a record without a timestamp
+    /// ([`Timestamp::NONE`]) gets the clock's. Everything that follows happens.
+    ///
+    /// # Errors
+    /// [`DriverError::Endless`].
+    pub fn give(
+        &mut self,
+        topic: &TopicName,
+        records: impl IntoIterator<Item = Record>,
+    ) -> Result<(), DriverError> {
+        for mut record in records {
+            if record.timestamp == Timestamp::NONE {
+                record.timestamp = self.timestamp();
+            }
+            self.append(topic, record);
+        }
+        self.settle()
+    }
+
+    /// Moves the clock forward.
+    pub fn advance(&mut self, by: Duration) {
+        let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
+        self.now = Origin::from_micros(self.now.as_micros().saturating_add(micros));
+    }
+
+    /// The records of a topic, in order.
+    pub fn topic(&self, name: &TopicName) -> &[StoredRecord] {
+        self.topics.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// The documents of a collection, in the order of their insertion.
+    pub fn history(&self, collection: &str) -> Vec<&Document> {
+        self.stores.documents(collection)
+    }
+
+    /// What a cache key holds now: its value, or an object of its fields.
+    pub fn cache(&self, table: &str, key: &str) -> Option<Value> {
+        self.stores.cached(table, key, self.now)
+    }
+
+    /// What a pipeline set aside, in order.
+    pub fn dead_letters(&self, pipeline: &str) -> &[Record] {
+        self.pipelines.get(pipeline).map_or(&[], |driven| &driven.dead_letters)
+    }
+
+    /// What the connectors among a pipeline's targets were given, in order.
+    pub fn sunk(&self, pipeline: &str) -> &[Event] {
+        self.pipelines.get(pipeline).map_or(&[], |driven| &driven.sunk)
+    }
+
+    fn timestamp(&self) -> Timestamp {
+        Timestamp::from_millis(self.now.as_micros().div_euclid(1_000))
+    }
+
+    fn append(&mut self, topic: &TopicName, record: Record) {
+        let records = self.topics.entry(topic.clone()).or_default();
+        let offset = Offset::try_from(records.len()).expect("memory ends first");
+        records.push(StoredRecord { topic: topic.clone(), partition: 0, offset, record });
+    }
+
+    /// Runs the pipelines until none has anything left to read.
+    fn settle(&mut self) -> Result<(), DriverError> {
+        for _ in 0..DRIVER_ROUNDS_MAX {
+            let mut quiet = true;
+            for index in 0..self.pipelines.len() {
+                while let Some(batch) = self.pipelines[index].next_batch(&self.topics) {
+                    quiet = false;
+                    self.deliver(index, batch);
+                }
+            }
+            if quiet {
+                return Ok(());
+            }
+        }
+        Err(DriverError::Endless)
+    }
+
+    fn deliver(&mut self, index: usize, (topic, records): (TopicName, Vec<StoredRecord>)) {
+        let originals = Originals::of(&records);
+        let context = StepContext { now: self.now };
+        let driven = &mut self.pipelines[index];
+        let (core, _) = driven.inputs.get_mut(&topic).expect("it reads this topic");
+        let events = records.into_iter().map(Event::from_stored).collect();
+        let CoreOutput { events, routed, mut rejected } = core.run(&context, events);
+        // Nobody stores them: what a core remembers lasts as long as the driver.
+        core.take_changes();
+        for (number, target) in (1..).zip(driven.plan.to.clone()) {
+            rejected.extend(self.write(index, number, &target, &events));
+        }
+        for (topic, events) in routed {
+            events.iter().for_each(|event| self.append(&topic, event.to_record()));
+        }
+        self.set_aside(index, &rejected, &originals);
+    }
+
+    fn set_aside(&mut self, index: usize, rejected: &[Rejected], originals: &Originals) {
+        let (now, name) = (self.timestamp(), self.pipelines.get_index(index));
+        let name = name.map(|(name, _)| name.clone()).unwrap_or_default();
+        let letters = originals.dead_letters(rejected, &name, now);
+        let driven = &mut self.pipelines[index];
+        let topic = driven.plan.on_error.dead_letters.clone();
+        driven.dead_letters.extend(letters.iter().cloned());
+        letters.into_iter().for_each(|letter| self.append(&topic, letter));
+    }
+
+    /// Writes events into a target; answers those that it refuses.
+    fn write(
+        &mut self,
+        index: usize,
+        number: usize,
+        target: &TargetPlan,
+        events: &[Event],
+    ) -> Vec<Rejected> {
+        let mut rejected = Vec::new();
+        for event in events {
+            let written = match target {
+                TargetPlan::Topic { topic } => {
+                    self.append(topic, event.to_record());
+                    Ok(())
+                }
+                TargetPlan::Cache { table, key, field, ttl } => {
+                    let ttl = ttl.map(courant_model::Span::as_duration);
+                    let place = cache::CachePlace { key: key.clone(), field: field.clone(), ttl };
+                    let write = cache::write_of(event, &place);
+                    write.and_then(|write| self.stores.apply(table, write, self.now))
+                }
+                TargetPlan::History { collection, id, .. } => {
+                    let write = history::write_of(event, id.as_ref());
+                    write.and_then(|write| self.stores.write(collection, write))
+                }
+                TargetPlan::Connector { .. } => {
+                    self.pipelines[index].sunk.push(event.clone());
+                    Ok(())
+                }
+            };
+            if let Err(why) = written {
+                let step = target.label(number).into();
+                rejected.push(Rejected { event: event.clone(), step, why });
+            }
+        }
+        rejected
+    }
+}
+
+impl Driven {
+    fn new(plan: &Plan, pipeline: &PipelinePlan) -> Result<Self, StepError> {
+        let pins = Arc::new(Pins::default());
+        let input = |topic: &TopicName| {
+            let columns = plan.topics.get(topic).and_then(|topic| topic.columns.as_ref());
+            let core = PipelineCore::new(pipeline, topic, columns, &pins)?;
+            Ok((topic.clone(), (core, 0)))
+        };
+        let inputs = pipeline.from.iter().map(input).collect::<Result<_, StepError>>()?;
+        let plan = pipeline.clone();
+        Ok(Self { plan, inputs, dead_letters: Vec::new(), sunk: Vec::new() })
+    }
+
+    /// The next records of a topic that has some.
+    fn next_batch(
+        &mut self,
+        topics: &BTreeMap<TopicName, Vec<StoredRecord>>,
+    ) -> Option<(TopicName, Vec<StoredRecord>)> {
+        self.inputs.iter_mut().find_map(|(topic, (_, next))| {
+            let read = usize::try_from(*next).unwrap_or(usize::MAX);
+            let unread = topics.get(topic)?.iter().skip(read);
+            let records: Vec<_> = unread.take(PIPELINE_BATCH_RECORDS_MAX).cloned().collect();
+            *next = records.last()?.offset + 1;
+            Some((topic.clone(), records))
+        })
+    }
+}
