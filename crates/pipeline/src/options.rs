@@ -45,8 +45,11 @@ pub(crate) fn check(schema: &Value, value: &Value) -> Vec<OptionProblem> {
     walk.found
 }
 
+/// Parses a text and says what is wrong with it.
+type Grammar = fn(&str) -> Result<(), String>;
+
 /// Texts with a grammar: name of their definition in the schema, and their parser.
-const GRAMMARS: [(&str, fn(&str) -> Result<(), String>); 8] = [
+const GRAMMARS: [(&str, Grammar); 8] = [
     ("ByteSize", parses::<ByteSize>),
     ("ColumnText", parses::<ColumnText>),
     ("ColumnType", parses::<ColumnType>),

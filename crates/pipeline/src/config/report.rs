@@ -79,17 +79,17 @@ pub(crate) struct Report {
 
 impl Report {
     /// Notes a problem with a value.
-    pub(crate) fn at(&mut self, at: &At<'_>, what: impl Into<String>, remedy: &str) {
+    pub(crate) fn at(&mut self, at: &At<'_>, what: impl AsRef<str>, remedy: &str) {
         let remedy = Some(remedy).filter(|remedy| !remedy.is_empty());
-        self.note(at, at.spot.place(), what.into(), remedy.map(Into::into));
+        self.note(at, at.spot.place(), what.as_ref(), remedy);
     }
 
     /// Notes a problem at a place within a value.
-    pub(crate) fn note(&mut self, at: &At<'_>, place: Place, what: String, remedy: Option<String>) {
+    pub(crate) fn note(&mut self, at: &At<'_>, place: Place, what: &str, remedy: Option<&str>) {
         let mut secrets = Vec::new();
         variables(at.node, &mut secrets);
-        let what = hide(&what, &secrets);
-        let remedy = remedy.map(|remedy| hide(&remedy, &secrets));
+        let what = hide(what, &secrets);
+        let remedy = remedy.map(|remedy| hide(remedy, &secrets));
         self.problems.push(Problem { place, path: at.path.clone(), what, remedy });
     }
 
@@ -109,7 +109,7 @@ impl Report {
         for OptionProblem { path, what, remedy } in found {
             let inner = at.descend(&path);
             let whole = At { path: inner.path, ..at.clone() };
-            self.note(&whole, inner.spot.place(), what, remedy);
+            self.note(&whole, inner.spot.place(), &what, remedy.as_deref());
         }
     }
 

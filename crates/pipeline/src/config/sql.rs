@@ -17,7 +17,7 @@ pub(super) fn statement(text: &str, flow: &Flow, at: &At<'_>, report: &mut Repor
     match Statement::compile(text, columns) {
         Ok(statement) => Flow { columns: Some(statement.output().clone()), exact: true },
         Err(error) => {
-            tell(error, at, report);
+            tell(&error, at, report);
             Flow::default()
         }
     }
@@ -28,7 +28,7 @@ pub(super) fn condition(text: &str, flow: &Flow, at: &At<'_>, report: &mut Repor
     if let Some(columns) = known("condition", text, flow, at, report)
         && let Err(error) = Expression::compile_condition(text, columns)
     {
-        tell(error, at, report);
+        tell(&error, at, report);
     }
 }
 
@@ -46,10 +46,10 @@ fn known<'a>(
     flow.columns.as_ref()
 }
 
-fn tell(error: SqlError, at: &At<'_>, report: &mut Report) {
+fn tell(error: &SqlError, at: &At<'_>, report: &mut Report) {
     let place = match error.line {
         0 => at.spot.place(),
         line => at.node.place_within(line, error.column),
     };
-    report.note(at, place, error.message, error.remedy);
+    report.note(at, place, &error.message, error.remedy.as_deref());
 }

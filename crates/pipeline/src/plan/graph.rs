@@ -65,9 +65,9 @@ pub fn graph(plan: &Plan) -> Graph {
     }
     for (name, source) in &plan.sources {
         let id = drawing.node(NodeKind::Source, name, Some(source.connector.into()));
-        drawing.to_topic(&id, source.to.as_str(), EdgeKind::Data);
+        drawing.topic_edge(&id, source.to.as_str(), EdgeKind::Data);
         if let Some(dead_letters) = &source.dead_letters {
-            drawing.to_topic(&id, dead_letters.as_str(), EdgeKind::DeadLetters);
+            drawing.topic_edge(&id, dead_letters.as_str(), EdgeKind::DeadLetters);
         }
     }
     for (name, pipeline) in &plan.pipelines {
@@ -99,7 +99,7 @@ impl Graph {
         for step in &pipeline.steps {
             for destination in step.destinations() {
                 if let Destination::Topic(topic) = destination {
-                    self.to_topic(&id, topic.as_str(), EdgeKind::Route);
+                    self.topic_edge(&id, topic.as_str(), EdgeKind::Route);
                 }
             }
         }
@@ -117,7 +117,7 @@ impl Graph {
             };
             self.edge(&id, &target, EdgeKind::Data);
         }
-        self.to_topic(&id, pipeline.on_error.dead_letters.as_str(), EdgeKind::DeadLetters);
+        self.topic_edge(&id, pipeline.on_error.dead_letters.as_str(), EdgeKind::DeadLetters);
     }
 
     /// Adds a node unless it is there; answers its id.
@@ -129,7 +129,7 @@ impl Graph {
         id
     }
 
-    fn to_topic(&mut self, from: &str, topic: &str, kind: EdgeKind) {
+    fn topic_edge(&mut self, from: &str, topic: &str, kind: EdgeKind) {
         let topic = self.node(NodeKind::Topic, topic, None);
         self.edge(from, &topic, kind);
     }
