@@ -1,4 +1,8 @@
 //! What can go wrong in a store.
+//!
+//! One error for both roles. Three questions are answered here and nowhere else: the
+//! stable name for programs, whether a retry may help, and whether the fault is in one
+//! record, so that a pipeline can set that one aside and go on.
 
 use std::sync::Arc;
 

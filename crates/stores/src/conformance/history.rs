@@ -1,6 +1,6 @@
 //! The behaviours of a history; see the trait for the words.
 //!
-//! Assertions compare whole answers. A wait for a change ends after [`PATIENCE`], so a
+//! Assertions compare whole answers. A wait for a change ends after `PATIENCE`, so a
 //! lost change fails a test instead of hanging it; no test measures time.
 
 use std::{collections::HashSet, sync::Arc, time::Duration};

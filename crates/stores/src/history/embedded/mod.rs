@@ -1,7 +1,7 @@
 //! The history in the process itself, on `fjall`.
 //!
-//! The async face of [`store::Store`]: reads by id run in place (some microseconds),
-//! everything else beside the runtime. Writes are acknowledged once they are synced.
+//! The async face of a store that blocks: reads by id run in place (some
+//! microseconds), everything else beside the runtime. Writes are acknowledged once they are synced.
 //! Guarantees and layout are in `docs/stores.md`. One process at a time opens a
 //! folder; dropping the history closes it, and ends its watches.
 
