@@ -13,10 +13,9 @@ use axum::{
 };
 use courant_log::{ErrorCode, LogError};
 use courant_model::{NameError, limits};
+use courant_pipeline::runtime::UnknownPipeline;
 use courant_stores::{StoreError, StoreErrorCode};
 use serde_json::json;
-
-use crate::pipelines::UnknownPipeline;
 
 /// Why a request was not answered as asked.
 #[derive(Debug, Clone, thiserror::Error)]

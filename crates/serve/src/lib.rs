@@ -1,7 +1,7 @@
 //! The HTTP side: the file's endpoints, the API, streams, pages, metrics, health.
 //!
 //! [`router`] builds everything from a [`ServeContext`]; [`serve`] runs it on a
-//! listener. A request goes through [`guard`] to a route of the table (`table`), to
+//! listener. A request goes through `guard` to a route of the table (`table`), to
 //! a page (`pages`), or to what the file brings (`endpoints`). This crate decides
 //! nothing about data: it asks the roles and the running pipelines, and translates.
 
@@ -41,9 +41,8 @@ pub use endpoints::EndpointError;
 pub use error::ApiError;
 pub use guard::{Role, Security, Token};
 pub use listen::serve;
-pub use pipelines::{
-    Graph, GraphEdge, GraphNode, PipelineView, Pipelines, SourceView, UnknownPipeline,
-};
+pub use pipelines::{PipelineView, Pipelines, SourceView};
+pub use record_json::RecordJson;
 
 use crate::{context::Shared, endpoints::Endpoints};
 

@@ -79,14 +79,19 @@ fn answer(file: &EmbeddedFile, name: &str, headers: &HeaderMap) -> Response {
     let tag = hash.iter().take(16).fold(String::from("\""), |tag, byte| format!("{tag}{byte:02x}"))
         + "\"";
     let control = if has_hash(name) { "public, max-age=31536000, immutable" } else { "no-cache" };
-    let known = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok()).is_some_and(
-        |tags| tags.split(',').any(|known| known.trim().trim_start_matches("W/") == tag),
-    );
-    let common = [(header::ETAG, tag), (header::CACHE_CONTROL, control.to_owned())];
-    if known {
+    let common = [(header::ETAG, tag.clone()), (header::CACHE_CONTROL, control.to_owned())];
+    if is_known(headers, &tag) {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }
     (common, [(header::CONTENT_TYPE, content_type(name))], file.data.clone()).into_response()
+}
+
+/// Whether the client has what this tag stands for.
+fn is_known(headers: &HeaderMap, tag: &str) -> bool {
+    let tags = headers.get(header::IF_NONE_MATCH).and_then(|tags| tags.to_str().ok());
+    tags.is_some_and(|tags| {
+        tags.split(',').map(|known| known.trim().trim_start_matches("W/")).any(|known| known == tag)
+    })
 }
 
 /// Whether a name ends in a content hash, as the page's build writes them:
@@ -128,6 +133,16 @@ mod tests {
         assert!(!has_hash("assets/courant.svg"));
         assert!(!has_hash("assets/apple-touchicon.png"));
         assert!(!has_hash("index.html"));
+    }
+
+    #[test]
+    fn a_client_that_has_the_tag_is_known() {
+        let known = |tags: &'static str| {
+            let headers = [(header::IF_NONE_MATCH, HeaderValue::from_static(tags))];
+            is_known(&headers.into_iter().collect(), "\"ab\"")
+        };
+        assert!(known("\"ab\"") && known("\"x\", W/\"ab\""));
+        assert!(!known("\"abc\"") && !known("ab") && !is_known(&HeaderMap::new(), "\"ab\""));
     }
 
     #[test]

@@ -1,11 +1,16 @@
 //! What the HTTP side asks of the running pipelines.
 //!
-//! A narrow view: states and numbers to show, and two switches. The binary puts
-//! the runtime behind it; tests put a fake. Nothing here knows how a pipeline runs.
+//! A narrow view: states and numbers to show, and two switches. The runtime is behind
+//! it; tests put a fake. The views are the API's shapes and stay when the runtime's
+//! own change.
 
 use std::fmt;
 
 use courant_model::TopicName;
+use courant_pipeline::{
+    plan::{self, Graph},
+    runtime::{PipelineStatus, Runtime, SourceStatus, TaskState, UnknownPipeline},
+};
 use serde::Serialize;
 
 /// The pipelines and sources of a running file.
@@ -36,8 +41,7 @@ pub trait Pipelines: Send + Sync + fmt::Debug {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PipelineView {
     pub name: String,
-    /// `starting`, `running`, `paused`, `retrying`, `failed` or `stopped`.
-    pub state: String,
+    pub state: TaskState,
     pub group: String,
     pub from: Vec<TopicName>,
     /// Partitions that it reads here.
@@ -62,43 +66,76 @@ pub struct PipelineView {
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct SourceView {
     pub name: String,
-    pub connector: String,
+    pub connector: &'static str,
     pub to: TopicName,
-    /// `running`, `retrying`, `finished`, `failed` or `stopped`.
-    pub state: String,
+    pub state: TaskState,
     pub records: u64,
     pub rejected: u64,
     /// Records emitted a second, over the last seconds.
     pub rate_per_second: f64,
+    /// The latest failure, also one that a retry has mended since.
     pub last_error: Option<String>,
 }
 
-/// What feeds what, for a picture.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Graph {
-    pub nodes: Vec<GraphNode>,
-    pub edges: Vec<GraphEdge>,
+impl Pipelines for Runtime {
+    fn pipelines(&self) -> Vec<PipelineView> {
+        Self::pipelines(self).into_iter().map(Into::into).collect()
+    }
+
+    fn sources(&self) -> Vec<SourceView> {
+        Self::sources(self).into_iter().map(Into::into).collect()
+    }
+
+    fn graph(&self) -> Graph {
+        plan::graph(self.plan())
+    }
+
+    fn pause(&self, pipeline: &str) -> Result<(), UnknownPipeline> {
+        Self::pause(self, pipeline)
+    }
+
+    fn resume(&self, pipeline: &str) -> Result<(), UnknownPipeline> {
+        Self::resume(self, pipeline)
+    }
 }
 
-/// A source, topic, pipeline, table, collection or endpoint.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GraphNode {
-    /// Unique within the graph: `topic:orders`.
-    pub id: String,
-    pub kind: String,
-    pub name: String,
+impl From<PipelineStatus> for PipelineView {
+    fn from(status: PipelineStatus) -> Self {
+        Self {
+            name: status.name,
+            state: status.state,
+            group: status.group,
+            from: status.from,
+            partitions: status.partitions.len(),
+            records_in: status.records_in,
+            records_out: status.records_out,
+            dead_letters: status.records_dead,
+            dead_letter_topic: status.dead_letters,
+            rate_per_second: status.rate_per_second,
+            lag: status.lag,
+            last_error: status.last_error.map(|error| error.what),
+            freshness_p50_micros: status.freshness.p50_ms.map(micros),
+            freshness_p99_micros: status.freshness.p99_ms.map(micros),
+        }
+    }
 }
 
-/// Records go from one node to another.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct GraphEdge {
-    pub from: String,
-    pub to: String,
+impl From<SourceStatus> for SourceView {
+    fn from(status: SourceStatus) -> Self {
+        Self {
+            name: status.name,
+            connector: status.connector,
+            to: status.to,
+            state: status.state,
+            records: status.records,
+            rejected: status.rejected,
+            rate_per_second: status.rate_per_second,
+            last_error: status.last_error.map(|error| error.what),
+        }
+    }
 }
 
-/// There is no such pipeline.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("pipeline {name:?} does not exist")]
-pub struct UnknownPipeline {
-    pub name: String,
+/// Whole microseconds; a conversion of floats saturates.
+fn micros(millis: f64) -> u64 {
+    (millis * 1_000.0).round() as u64
 }

@@ -10,9 +10,9 @@ use courant_model::{Header, Record, StoredRecord};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-/// A record at its place.
+/// A record at its place, as answers and streams carry it.
 #[derive(Debug, Serialize)]
-pub(crate) struct RecordJson {
+pub struct RecordJson {
     partition: i32,
     offset: i64,
     /// Milliseconds since the epoch.
@@ -25,7 +25,7 @@ pub(crate) struct RecordJson {
 
 /// Key, value and headers.
 #[derive(Debug, Serialize)]
-pub(crate) struct BodyJson {
+struct BodyJson {
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     key_encoding: Option<&'static str>,
@@ -46,7 +46,7 @@ struct HeaderJson {
 const BASE64: Option<&str> = Some("base64");
 
 impl RecordJson {
-    pub(crate) fn new(stored: &StoredRecord) -> Self {
+    pub fn new(stored: &StoredRecord) -> Self {
         Self {
             partition: stored.partition,
             offset: stored.offset,

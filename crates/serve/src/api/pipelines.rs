@@ -3,14 +3,11 @@
 use std::sync::Arc;
 
 use axum::{Json, extract::State};
+use courant_pipeline::{plan::Graph, runtime::UnknownPipeline};
 use serde_json::{Value, json};
 
 use crate::{
-    context::Shared,
-    error::ApiError,
-    extract::Segments,
-    pipelines::{Graph, PipelineView, UnknownPipeline},
-    table::Route,
+    context::Shared, error::ApiError, extract::Segments, pipelines::PipelineView, table::Route,
 };
 
 pub(super) fn routes() -> Vec<Route> {

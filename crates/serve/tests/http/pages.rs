@@ -6,7 +6,9 @@ use axum::{
     body::Body,
     http::{Method, StatusCode},
 };
-use courant_serve::Readiness;
+use courant_serve::{Readiness, Security};
+use indexmap::IndexMap;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde_json::Value;
 
 use crate::support::{Bench, request};
@@ -55,6 +57,47 @@ async fn health_tells_living_from_ready() {
     bench.stop.cancel();
     assert_eq!(bench.get("/health/ready").await.json()["status"], "stopping");
     assert_eq!(bench.get("/health/live").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn requests_and_open_streams_are_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let mut bench = Bench::new().await;
+    let mut context = bench.context(IndexMap::new(), Security::default());
+    context.metrics = Some(recorder.handle());
+    bench.router = courant_serve::router(context).unwrap();
+    bench.topic("t", 1).await;
+    bench.get("/api/v1/topics/t").await;
+    bench.get("/api/v1/topics/other").await;
+    bench.get("/nothing/at/all").await;
+    let stream = bench.open("/api/v1/topics/t/stream", &[]).await;
+    let answer = bench.get("/metrics").await;
+    assert_eq!(answer.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
+    let text = String::from_utf8(answer.body).unwrap();
+    for (route, status) in
+        [("/api/v1/topics/{topic}", "2xx"), ("/api/v1/topics/{topic}", "4xx"), ("none", "4xx")]
+    {
+        let line = format!(
+            "courant_http_requests_total{{route=\"{route}\",method=\"GET\",status=\"{status}\"}} 1"
+        );
+        assert!(text.contains(&line), "{line} is not in {text}");
+    }
+    assert!(text.contains("courant_http_streams_open 1"), "{text}");
+    drop(stream);
+    let text = String::from_utf8(bench.get("/metrics").await.body).unwrap();
+    assert!(text.contains("courant_http_streams_open 0"), "{text}");
+}
+
+#[tokio::test]
+async fn an_answer_is_compressed_for_those_who_can_read_that() {
+    let bench = Bench::new().await;
+    let asked = request(Method::GET, "/openapi.json").header("accept-encoding", "gzip");
+    let packed = bench.send(asked.body(Body::empty()).unwrap()).await;
+    assert_eq!(packed.header("content-encoding"), "gzip");
+    let plain = bench.get("/openapi.json").await;
+    assert_eq!(plain.header("content-encoding"), "");
+    assert!(packed.body.len() < plain.body.len() / 2);
 }
 
 #[tokio::test]

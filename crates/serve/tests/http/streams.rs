@@ -1,6 +1,7 @@
 //! Streams: followed, resumed without a gap, ended at a stop.
 
 use axum::http::StatusCode;
+use courant_model::limits::STREAM_SUBSCRIBERS_MAX;
 use courant_serve::serve;
 use serde_json::json;
 use tokio::{
@@ -145,6 +146,25 @@ async fn streams_end_at_once_when_the_process_stops() {
     let mut events = bench.stream(TOPIC, &[]).await;
     bench.stop.cancel();
     assert_eq!(events.next().await, None);
+}
+
+#[tokio::test]
+async fn one_subscriber_too_many_is_refused_until_another_leaves() {
+    let bench = Bench::new().await;
+    bench.topic("t", 1).await;
+    let mut open = Vec::new();
+    for _ in 0..STREAM_SUBSCRIBERS_MAX {
+        open.push(bench.open(TOPIC, &[]).await);
+    }
+    assert!(open.iter().all(|response| response.status() == StatusCode::OK));
+    let refused = bench.get(TOPIC).await;
+    assert_eq!(
+        (refused.status, refused.code().as_str()),
+        (StatusCode::SERVICE_UNAVAILABLE, "too_many_subscribers")
+    );
+    assert_eq!(refused.header("retry-after"), "1");
+    open.pop();
+    assert_eq!(bench.open(TOPIC, &[]).await.status(), StatusCode::OK);
 }
 
 /// Reads from a connection until the text is there; answers all that was read.

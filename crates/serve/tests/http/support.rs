@@ -12,10 +12,13 @@ use axum::{
 };
 use courant_log::{EmbeddedLog, Log, LogOptions, TopicSettings, TopicSpec};
 use courant_model::{Record, SystemClock, Timestamp, TopicName};
-use courant_pipeline::{plan::EndpointPlan, routes::RouteTable};
+use courant_pipeline::{
+    plan::{EdgeKind, EndpointPlan, Graph, GraphEdge, GraphNode, NodeKind},
+    routes::RouteTable,
+    runtime::{TaskState, UnknownPipeline},
+};
 use courant_serve::{
-    About, Graph, GraphEdge, GraphNode, PipelineView, Pipelines, Readiness, Security, ServeContext,
-    SourceView, UnknownPipeline,
+    About, PipelineView, Pipelines, Readiness, Security, ServeContext, SourceView,
 };
 use courant_stores::{
     CacheOptions, CollectionSpec, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions,
@@ -279,7 +282,7 @@ impl Pipelines for FakePipelines {
         let paused = self.paused.load(std::sync::atomic::Ordering::SeqCst);
         vec![PipelineView {
             name: "messages".into(),
-            state: if paused { "paused" } else { "running" }.into(),
+            state: if paused { TaskState::Paused } else { TaskState::Running },
             group: "message-processing-group".into(),
             from: vec![TopicName::new("data-stream").unwrap()],
             partitions: 1,
@@ -300,13 +303,18 @@ impl Pipelines for FakePipelines {
     }
 
     fn graph(&self) -> Graph {
-        let node = |kind: &str, name: &str| GraphNode {
-            id: format!("{kind}:{name}"),
-            kind: kind.into(),
+        let node = |id: &str, kind, name: &str| GraphNode {
+            id: id.into(),
+            kind,
             name: name.into(),
+            detail: None,
         };
-        let edge = GraphEdge { from: "topic:data-stream".into(), to: "pipeline:messages".into() };
-        let nodes = vec![node("topic", "data-stream"), node("pipeline", "messages")];
+        let nodes = vec![
+            node("topic:data-stream", NodeKind::Topic, "data-stream"),
+            node("pipeline:messages", NodeKind::Pipeline, "messages"),
+        ];
+        let (from, to) = (nodes[0].id.clone(), nodes[1].id.clone());
+        let edge = GraphEdge { from, to, kind: EdgeKind::Data };
         Graph { nodes, edges: vec![edge] }
     }
 
