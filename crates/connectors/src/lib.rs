@@ -1,1 +1,34 @@
-//! placeholder
+//! Courant's connectors: how data comes in, and how it goes out.
+//!
+//! One folder for each, and one visible list, [`all`]. A connector knows the
+//! contracts of `courant_pipeline::connector` and nothing else of the engine: it
+//! never sees a log, a pipeline or a web server. What several share (record
+//! formats, fake data, numbering, delivery) stands beside the folders.
+
+pub mod formats;
+pub mod generate;
+
+mod console;
+mod deliver;
+mod file;
+mod http;
+mod random;
+mod sequence;
+mod stdin;
+mod template;
+mod webhook;
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+
+use courant_pipeline::connector::Connectors;
+
+/// Every connector of this build, in the order of the reference.
+pub fn all() -> Connectors {
+    Connectors {
+        sources: vec![generate::SOURCE, http::SOURCE, file::SOURCE, stdin::SOURCE],
+        sinks: vec![console::SINK, file::SINK, webhook::SINK],
+    }
+}

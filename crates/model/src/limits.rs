@@ -87,9 +87,6 @@ pub const GROUP_COMMITS_PENDING_MAX: usize = 1_024;
 /// Subscribers of one stream (server-sent events); one more is refused with 503.
 pub const STREAM_SUBSCRIBERS_MAX: usize = 10_000;
 
-/// Changes that wait for one slow subscriber before it is cut off to resume later.
-pub const SUBSCRIBER_QUEUE_MAX: usize = 1_024;
-
 /// Records that a pipeline task takes at a time; large enough for columns to pay,
 /// small enough to answer within milliseconds.
 pub const PIPELINE_BATCH_RECORDS_MAX: usize = 8_192;
