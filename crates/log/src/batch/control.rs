@@ -36,7 +36,7 @@ impl Marker {
 /// Builds the control batch that ends a producer's transaction.
 ///
 /// # Errors
-/// None that is known; it shares [`encode`]'s signature.
+/// None that is known; it shares [`encode()`]'s signature.
 pub fn encode_marker(
     marker: Marker,
     producer_id: i64,

@@ -3,7 +3,7 @@
 //! Producers hand batches in, the segment keeps them, consumers get them back;
 //! only the base offset and the leader epoch are written by the log, both outside
 //! the checksum. [`BatchHeader`] is a view of the first 61 bytes, [`decode`] opens
-//! a whole batch, [`encode`] builds one. Whatever bytes come in, nothing here
+//! a whole batch, [`encode()`] builds one. Whatever bytes come in, nothing here
 //! panics or reserves more than [`limits::BATCH_UNCOMPRESSED_BYTES_MAX`].
 //! It knows nothing of files, partitions or producers' states.
 //!

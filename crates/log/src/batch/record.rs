@@ -2,7 +2,7 @@
 //!
 //! [`RecordViews`] walks the body and checks every length against what is left,
 //! without copying or allocating: it validates producers' batches at full speed
-//! and is the one parser behind decoding too. [`write`] is its inverse.
+//! and is the one parser behind decoding too. [`write()`] is its inverse.
 
 use std::ops::Range;
 

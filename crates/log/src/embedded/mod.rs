@@ -1,4 +1,4 @@
-//! The embedded log: [`Log`] in a folder of this machine.
+//! The embedded log: [`crate::Log`] in a folder of this machine.
 //!
 //! [`EmbeddedLog`] joins the storage ([`core`]) with the groups' coordinator and
 //! offers both the trait that pipelines use and the raw calls that a broker needs:
