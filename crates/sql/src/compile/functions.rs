@@ -1,7 +1,7 @@
 //! The catalogue: which functions SQL has here.
 //!
 //! All of DataFusion's scalar and nested functions, but for those that read chance or
-//! the surroundings. Aggregates and window functions are known only by name, to
+//! the surroundings, and one of ours for `json` columns. Aggregates and window functions are known only by name, to
 //! refuse them in clear words.
 
 use std::{
@@ -18,7 +18,7 @@ use datafusion_expr::{
     planner::{ContextProvider, ExprPlanner},
 };
 
-use crate::error::SqlError;
+use crate::{compile::json::json_as_text, error::SqlError};
 
 /// Functions that the planner needs for syntax or that read what is not in the record.
 const LEFT_OUT: [&str; 7] =
@@ -84,7 +84,8 @@ const WINDOWS: [&str; 12] = [
 static SCALARS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
     let functions = datafusion_functions::all_default_functions()
         .into_iter()
-        .chain(datafusion_functions_nested::all_default_nested_functions());
+        .chain(datafusion_functions_nested::all_default_nested_functions())
+        .chain([json_as_text()]);
     let mut named = HashMap::new();
     for function in functions {
         for alias in function.aliases() {

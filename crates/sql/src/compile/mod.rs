@@ -2,11 +2,12 @@
 //!
 //! `clauses` parses and refuses what a `sql` step cannot do; `functions` is the
 //! catalogue; `plan` resolves names, types and functions and builds the physical
-//! expressions, with the help of `names` and `nodes`; `locate` finds words in the
+//! expressions, with the help of `names` and `nodes`; `json` is a function of ours; `locate` finds words in the
 //! text for error places. Nothing here runs on records.
 
 mod clauses;
 mod functions;
+mod json;
 mod locate;
 mod names;
 mod nodes;

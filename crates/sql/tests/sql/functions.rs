@@ -164,5 +164,12 @@ golden! {
         "named_struct('a', i, 'b', s)", "struct(i, s)", "map(['a'], [i])", "map_keys(map(['a'], [i]))",
         "map_extract(map(['a'], [i]), 'a')", "get_field(at, 'city')", "j", "upper(j)",
     ],
+    json_is_reached_by_keys: [
+        "json_as_text(j, 'k')", "json_as_text(j, 0)", "CAST(json_as_text(j, 'k') AS INT)", "json_as_text(j)",
+        "json_as_text('{\"a\":[1.10,{\"b\":\"x\\n\"}]}', 'a', 0)",
+        "json_as_text('{\"a\":[1.10,{\"b\":\"x\\n\"}]}', 'a', 1, 'b')",
+        "json_as_text('{\"a\":[1.10,{\"b\":\"x\\n\"}]}', 'a', 1)", "json_as_text('{\"a\":1,\"a\":2}', 'a')",
+        "json_as_text(s, 'a')", "json_as_text(j, s)", "json_as_text(j, -1)", "json_as_text()",
+    ],
     what_is_not_deterministic_is_refused: ["random()", "uuid()", "version()"],
 }
