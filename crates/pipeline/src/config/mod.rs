@@ -1,17 +1,17 @@
 //! From a file to a plan: reading, and finding *everything* that is wrong.
 //!
-//! Text → tree with places ([`node`]) → includes merged ([`document`]) → the profile
-//! chosen, variables put in → each section read piece by piece ([`sections`]
-//! follow [`format`]) → checks across sections → [`Plan`]. Pure but for reading
-//! files through [`Files`]: nothing is opened, spawned or connected. A piece that
-//! is wrong is left out and the rest is still checked, so that one run tells all.
+//! Text → tree with places (`node`) → includes merged (`document`) → the profile
+//! chosen, variables put in → each section read piece by piece into the types of
+//! `format` → checks across sections → [`Plan`]. Pure but for reading files through
+//! [`Files`]: nothing is opened, spawned or connected. A piece that is wrong is left
+//! out and the rest is still checked, so that one run tells all.
 
 use std::{
     fmt, io,
     path::{Path, PathBuf},
 };
 
-use courant_model::{Place, Problems, limits::CONFIG_BYTES_MAX};
+use courant_model::{Problems, limits::CONFIG_BYTES_MAX};
 
 use crate::{connector::Connectors, plan::Plan};
 
@@ -107,13 +107,7 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Plan, Problems> {
     let mut report = Report::default();
     let plan = build(path, options, &mut report);
     report.into_result()?;
-    // A plan is missing only where a problem says why.
-    plan.ok_or_else(|| {
-        let mut report = Report::default();
-        let place = Place { file: path.display().to_string(), line: 0, column: 0 };
-        report.elsewhere(place, "file makes no plan".into(), None);
-        report.into_result().err().unwrap_or_default()
-    })
+    Ok(plan.expect("a plan is missing only where a problem says why"))
 }
 
 fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<Plan> {

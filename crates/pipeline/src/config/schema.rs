@@ -39,12 +39,10 @@ pub fn schema(connectors: &Connectors) -> Value {
     let mut root = parts.generator.into_root_schema_for::<FileYaml>().to_value();
     let mut definitions = take_definitions(&mut root);
 
-    let sources: Vec<_> =
-        connectors.sources.iter().map(|kind| (kind.about.name, "source", kind.about)).collect();
-    let sources: Vec<(&str, Value)> = sources
-        .into_iter()
-        .map(|(name, role, about)| (name, hoist(role, about, &mut definitions)))
-        .collect();
+    let mut sources = Vec::new();
+    for kind in &connectors.sources {
+        sources.push((kind.about.name, hoist("source", kind.about, &mut definitions)));
+    }
     for kind in &connectors.sinks {
         targets.push((kind.about.name, hoist("sink", kind.about, &mut definitions)));
     }

@@ -20,6 +20,7 @@ use crate::{
 };
 
 mod bad_files;
+mod examples;
 mod reference;
 mod sql_files;
 mod test_files;

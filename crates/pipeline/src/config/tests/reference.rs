@@ -5,10 +5,13 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{Memory, WHOLE, connectors, load_from};
-use crate::config::{
-    examples,
-    node::{Node, SourceText},
-    reference, schema,
+use crate::{
+    config::{
+        examples,
+        node::{Node, SourceText},
+        reference, schema,
+    },
+    connector::Connectors,
 };
 
 fn json_of(text: &str) -> Value {
@@ -16,9 +19,17 @@ fn json_of(text: &str) -> Value {
     Node::parse(&Arc::new(source)).0.expect("a tree").json()
 }
 
+/// What the schema with these connectors finds wrong with a file.
+pub(super) fn faults_under(connectors: &Connectors, text: &str) -> Vec<String> {
+    faults_of(&schema(connectors), &json_of(text))
+}
+
 fn faults(file: &Value) -> Vec<String> {
-    let schema = schema(&connectors());
-    let validator = jsonschema::draft202012::new(&schema).expect("the schema is one");
+    faults_of(&schema(&connectors()), file)
+}
+
+fn faults_of(schema: &Value, file: &Value) -> Vec<String> {
+    let validator = jsonschema::draft202012::new(schema).expect("the schema is one");
     validator.iter_errors(file).map(|error| format!("{}: {error}", error.instance_path())).collect()
 }
 
