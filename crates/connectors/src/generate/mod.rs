@@ -23,7 +23,8 @@ use serde_json::Value;
 
 use crate::template::Template;
 pub use generator::{Generator, template_names};
-pub use pace::{Pace, Rate};
+pub(crate) use pace::Pace;
+pub use pace::{Rate, RateError, Schedule};
 
 /// The entry in the list of connectors.
 pub(crate) const SOURCE: SourceKind = SourceKind {
@@ -31,7 +32,8 @@ pub(crate) const SOURCE: SourceKind = SourceKind {
         name: "generate",
         summary: "Makes up records, at any rate; repeatable with a seed.",
         guarantee: "Every record is made once. What was made and not yet appended when the \
-                    process dies is lost, and nobody misses it.",
+                    process dies is lost, and nobody misses it. With a seed, a start after a \
+                    failure begins with the first record again.",
         example: "generate: { every: 1s, template: message }",
         schema: || schema_for!(Options),
     },
@@ -49,7 +51,10 @@ pub(crate) struct Options {
     #[serde(default)]
     rate: Option<Rate>,
     /// A template's name (message, page_event, order, customer, bet), or an object
-    /// with placeholders such as {{uuid}}, {{int 1 10}}, {{oneof A B}}, {{name}}, {{now}}.
+    /// with placeholders: {{uuid}}, {{int 1 10}}, {{float 1 10 2}}, {{bool 30}},
+    /// {{oneof A B}}, {{sequence 1}}, {{now}}, {{millis}}, {{today}}, {{date -9 0}},
+    /// {{name}}, {{first_name}}, {{last_name}}, {{email}}, {{phone}}, {{city}},
+    /// {{country}}, {{street}}, {{company}}, {{word}}, {{sentence}}.
     template: Value,
     /// Ends after so many records. Default: never.
     #[serde(default)]

@@ -10,14 +10,12 @@ use courant_model::limits::SOURCE_BATCH_RECORDS_MAX;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer};
 
-/// How fast records are made.
+/// How fast the source makes records.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Pace {
+pub(crate) enum Pace {
     /// So long between the end of one and the start of the next.
     Every(Duration),
     Rate(Rate),
-    /// As fast as they are taken.
-    Unbounded,
 }
 
 /// Records per second, written `10000/s`, `30/m` or `5/h`.
@@ -41,19 +39,21 @@ const TICK: Duration = Duration::from_millis(10);
 
 /// Counts what was made against what is due.
 #[derive(Debug)]
-pub(super) struct Schedule {
+pub struct Schedule {
     rate: Rate,
     /// Records that count as made: those that were, and those that were let go.
     done: f64,
 }
 
 impl Schedule {
-    pub(super) const fn new(rate: Rate) -> Self {
+    /// Nothing was made yet.
+    pub const fn new(rate: Rate) -> Self {
         Self { rate, done: 0.0 }
     }
 
-    /// How many records to make, this long after the start.
-    pub(super) fn due(&mut self, elapsed: Duration) -> usize {
+    /// How many records to make, this long after the start; they then count as made.
+    /// At most [`SOURCE_BATCH_RECORDS_MAX`].
+    pub fn due(&mut self, elapsed: Duration) -> usize {
         let target = (elapsed.as_secs_f64() * self.rate.per_second).floor();
         self.done = self.done.max(target - self.rate.per_second.max(1.0));
         let due = (target - self.done).clamp(0.0, SOURCE_BATCH_RECORDS_MAX as f64).floor();
@@ -61,8 +61,8 @@ impl Schedule {
         due as usize
     }
 
-    /// How long to wait until records are due again.
-    pub(super) fn wait(&self, elapsed: Duration) -> Duration {
+    /// How long to wait, from now on, until records are due again.
+    pub fn wait(&self, elapsed: Duration) -> Duration {
         let next = (self.done.floor() + 1.0) / self.rate.per_second;
         let until = Duration::try_from_secs_f64(next).unwrap_or(Duration::MAX);
         let until = until.saturating_sub(elapsed);

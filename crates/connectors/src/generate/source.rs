@@ -50,9 +50,9 @@ impl Running {
     async fn make_all(&mut self) -> Result<(), ConnectorError> {
         let mut numbers = Sequence::new(self.context.state.clone(), 0);
         let start = Instant::now();
-        let mut schedule = match self.settings.pace {
-            Pace::Rate(rate) => Some(Schedule::new(rate)),
-            Pace::Every(_) | Pace::Unbounded => None,
+        let (mut schedule, delay) = match self.settings.pace {
+            Pace::Rate(rate) => (Some(Schedule::new(rate)), Duration::ZERO),
+            Pace::Every(delay) => (None, delay),
         };
         while self.left > 0 {
             let due = match &mut schedule {
@@ -70,12 +70,11 @@ impl Running {
                 self.left -= due as u64;
             }
             if self.left > 0 {
-                let wait = match (&schedule, self.settings.pace) {
-                    (Some(schedule), _) => schedule.wait(start.elapsed()),
-                    (None, Pace::Every(delay)) => delay,
-                    (None, _) => Duration::ZERO,
-                };
-                tokio::time::sleep(wait).await;
+                tokio::time::sleep(match &schedule {
+                    Some(schedule) => schedule.wait(start.elapsed()),
+                    None => delay,
+                })
+                .await;
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use courant_model::Position;
 use courant_pipeline::{connector::EmitError, routes::RouteResponse};
 use serde_json::{Value, json};
 
-use super::Answer;
+use super::{Answer, Method, Settings};
 
 /// Why a request is refused; nothing of it was appended, unless the code says so.
 #[derive(Debug, Clone, PartialEq)]
@@ -59,9 +59,9 @@ impl Refusal {
     }
 }
 
-/// The answer of a success.
+/// The answer of a success: 201, or 200 to a GET.
 pub(super) fn success(
-    answer: Answer,
+    Settings { method, answer, .. }: &Settings,
     many: bool,
     mut records: Vec<Value>,
     positions: &[Position],
@@ -76,7 +76,7 @@ pub(super) fn success(
         (Answer::Positions, false) => json!({ "position": positions.first() }),
         (Answer::Record, false) => records.pop().unwrap_or_default(),
     };
-    RouteResponse::json(201, &body)
+    RouteResponse::json(if *method == Method::Get { 200 } else { 201 }, &body)
 }
 
 const fn status(error: &LogError) -> u16 {

@@ -135,7 +135,7 @@ impl Handler {
             at: None,
         })?;
         let positions = appended.map_err(|error| Refusal::of(&error, many))?;
-        Ok(success(self.settings.answer, many, values, &positions))
+        Ok(success(&self.settings, many, values, &positions))
     }
 
     fn topic(&self, params: &Params) -> Result<Option<TopicName>, Refusal> {

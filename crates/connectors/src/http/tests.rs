@@ -93,7 +93,7 @@ async fn a_get_publishes_an_event_to_the_topic_of_its_path() {
     });
     let running = suite::start(&world, &*factory(&options));
     let (status, event) = ask(&world, "GET", "/publish/R1/P7", "").await;
-    assert_eq!((status, &event["name"]), (201, &json!("P7")));
+    assert_eq!((status, &event["name"]), (200, &json!("P7")));
     let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
     assert_eq!(keys, ["name", "user", "date", "duration"]);
     assert_eq!(world.emit.values_of("R1"), [event.to_string()]);

@@ -1,8 +1,8 @@
 //! The sink `webhook`: sends records to somebody's HTTP server.
 //!
 //! One request for each record, or for a batch of them as a JSON list. The id in
-//! `Idempotency-Key` is the same whenever a record is sent again, so that the other
-//! side can tell a repeat. What an answer means is decided in [`verdict`]. Headers
+//! `Idempotency-Key` comes from the record's place in the log, so that the other side
+//! can tell a repeat. What an answer means is decided in [`verdict`]. Headers
 //! may hold secrets: nothing here prints them, nor a URL's user or query.
 
 mod request;
@@ -38,8 +38,8 @@ pub(crate) const SINK: SinkKind = SinkKind {
     about: About {
         name: "webhook",
         summary: "Sends records to an HTTP server, one by one or in batches.",
-        guarantee: "At least once, in order. A repeat has the same Idempotency-Key. 408, 425, \
-                    429, 5xx, 401, 403 and failed connections are tried again and hold the \
+        guarantee: "At least once, in order. A record that is sent again alone has the same \
+                    Idempotency-Key; batches may be cut otherwise after a restart. 408, 425, 429, 5xx, 401, 403 and failed connections are tried again and hold the \
                     pipeline; any other refusal makes the record a dead letter.",
         example: "webhook: { url: \"https://example.com/hooks/orders\", batch: 100 }",
         schema: || schema_for!(Options),
