@@ -49,12 +49,15 @@ pub struct About {
     pub schema: fn() -> schemars::Schema,
 }
 
+/// Options that were read, or everything wrong with them.
+pub type Parsed<T> = Result<T, Vec<OptionProblem>>;
+
 /// A kind of source.
 #[derive(Debug, Clone, Copy)]
 pub struct SourceKind {
     pub about: About,
     /// Reads the options; pure.
-    pub parse: fn(&Value) -> Result<Arc<dyn SourceFactory>, Vec<OptionProblem>>,
+    pub parse: fn(&Value) -> Parsed<Arc<dyn SourceFactory>>,
 }
 
 /// A kind of sink.
@@ -62,7 +65,7 @@ pub struct SourceKind {
 pub struct SinkKind {
     pub about: About,
     /// Reads the options; pure.
-    pub parse: fn(&Value) -> Result<Arc<dyn SinkFactory>, Vec<OptionProblem>>,
+    pub parse: fn(&Value) -> Parsed<Arc<dyn SinkFactory>>,
 }
 
 /// Something wrong with a connector's options.

@@ -12,14 +12,15 @@ use courant_model::{Columns, Header, Offset, Record, StoredRecord, Timestamp, To
 use crate::{
     event::Event,
     plan::PipelinePlan,
-    steps::{self, Rejected, StateChange, Step, StepContext, StepError, pins::Pins},
+    steps::{
+        self, NumberedStep, Rejected, StateChange, StateEntry, StepContext, StepError, pins::Pins,
+    },
 };
 
 /// The steps of one pipeline for one partition of one of its topics.
 #[derive(Debug, Default)]
 pub struct PipelineCore {
-    /// With the step's number, which names its state.
-    steps: Vec<(usize, Box<dyn Step>)>,
+    steps: Vec<NumberedStep>,
 }
 
 /// What became of a batch.
@@ -67,7 +68,7 @@ impl PipelineCore {
     }
 
     /// Brings back what a step remembered at the last checkpoint.
-    pub fn restore(&mut self, number: usize, entries: Vec<(Vec<u8>, Vec<u8>)>) {
+    pub fn restore(&mut self, number: usize, entries: Vec<StateEntry>) {
         if let Some((_, step)) = self.steps.iter_mut().find(|(found, _)| *found == number) {
             step.restore(entries);
         }
@@ -75,7 +76,7 @@ impl PipelineCore {
 
     /// What changed in the steps' memory since the last call.
     pub fn take_changes(&mut self) -> StepState {
-        let changes = |(number, step): &mut (usize, Box<dyn Step>)| {
+        let changes = |(number, step): &mut NumberedStep| {
             let number = *number;
             step.take_changes().into_iter().map(move |change| (number, change))
         };

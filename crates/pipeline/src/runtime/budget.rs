@@ -1,8 +1,9 @@
-//! The memory budget: one for everything that is on its way through the process.
+//! The memory budget for what is on its way through the process.
 //!
-//! Sources hold a share while they append, partitions while a batch is between reading
-//! and its checkpoint. What is larger than the whole budget takes all of it, so that
-//! nothing ever waits for more than there is. Waiting is in turn.
+//! A source holds a share while it appends, and waits for it, in turn. A partition that
+//! is behind holds one for its reads, and reads little when none is free, so that a
+//! target that is away cannot stop the others. What is larger than the whole budget
+//! takes all of it: nothing ever waits for more than there is.
 
 use std::sync::Arc;
 

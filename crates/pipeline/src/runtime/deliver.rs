@@ -118,7 +118,7 @@ impl Target {
             let again: Vec<Event> = refused.into_iter().map(|one| one.event).collect();
             refused = self.write(&again, control).await?;
         }
-        control.health.recovered();
+        waits.succeeded(control);
         Ok(refused)
     }
 

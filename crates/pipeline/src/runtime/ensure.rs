@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use courant_log::{Log, LogError, Retention, TopicChange, TopicSettings, TopicSpec};
+use courant_log::{Log, LogError, TopicChange, TopicSettings, TopicSpec};
 use courant_model::{Span, TopicName, limits::DEAD_LETTERS_KEPT_MS};
 use courant_stores::{CollectionSpec, History, StoreError};
 
@@ -14,45 +14,49 @@ use crate::plan::{Plan, TargetPlan, TopicPlan};
 
 /// Creates or adapts the topics of a plan.
 pub(super) async fn topics(log: &dyn Log, plan: &Plan) -> Result<(), LogError> {
-    for (name, topic) in &plan.topics {
-        ensure_topic(log, name, topic).await?;
-    }
-    for (name, settings) in undeclared(plan) {
-        let topic =
-            TopicPlan { partitions: 1, settings, columns: None, event_time: None, declared: false };
+    for (name, topic) in wanted(plan) {
         ensure_topic(log, &name, &topic).await?;
     }
     Ok(())
 }
 
-/// Topics that a plan uses without listing them.
-fn undeclared(plan: &Plan) -> BTreeMap<TopicName, TopicSettings> {
-    let mut topics = BTreeMap::new();
-    let pipelines = plan.pipelines.values();
-    for pipeline in pipelines {
+/// The topics that a plan lists or uses; dead letters that nobody declared are kept
+/// longer than other records.
+fn wanted(plan: &Plan) -> BTreeMap<TopicName, TopicPlan> {
+    let undeclared = |settings| TopicPlan {
+        partitions: 1,
+        settings,
+        columns: None,
+        event_time: None,
+        declared: false,
+    };
+    let mut topics: BTreeMap<_, _> =
+        plan.topics.iter().map(|(name, topic)| (name.clone(), topic.clone())).collect();
+    for name in used(plan) {
+        topics.entry(name.clone()).or_insert_with(|| undeclared(TopicSettings::default()));
+    }
+    let of_pipelines = plan.pipelines.values().map(|pipeline| &pipeline.on_error.dead_letters);
+    let of_sources = plan.sources.values().filter_map(|source| source.dead_letters.as_ref());
+    for name in of_pipelines.chain(of_sources) {
+        if topics.get(name).is_none_or(|topic| !topic.declared) {
+            let retention_time = Some(Span::from_millis(DEAD_LETTERS_KEPT_MS));
+            let settings = TopicSettings { retention_time, ..TopicSettings::default() };
+            topics.insert(name.clone(), undeclared(settings));
+        }
+    }
+    topics
+}
+
+/// The topics that sources, pipelines, targets and routes name.
+fn used(plan: &Plan) -> impl Iterator<Item = &TopicName> {
+    let of_pipelines = plan.pipelines.values().flat_map(|pipeline| {
         let targets = pipeline.to.iter().filter_map(|target| match target {
             TargetPlan::Topic { topic } => Some(topic),
             _ => None,
         });
-        for topic in pipeline.from.iter().chain(targets).chain(routed_topics(pipeline)) {
-            topics.insert(topic.clone(), TopicSettings::default());
-        }
-    }
-    for source in plan.sources.values() {
-        topics.insert(source.to.clone(), TopicSettings::default());
-    }
-    let dead_letters = TopicSettings {
-        retention_time: Some(Span::from_millis(DEAD_LETTERS_KEPT_MS)),
-        cleanup: Retention::Delete,
-        ..TopicSettings::default()
-    };
-    let of_pipelines = plan.pipelines.values().map(|pipeline| &pipeline.on_error.dead_letters);
-    let of_sources = plan.sources.values().filter_map(|source| source.dead_letters.as_ref());
-    for topic in of_pipelines.chain(of_sources) {
-        topics.insert(topic.clone(), dead_letters.clone());
-    }
-    topics.retain(|name, _| !plan.topics.contains_key(name));
-    topics
+        pipeline.from.iter().chain(targets).chain(routed_topics(pipeline))
+    });
+    plan.sources.values().map(|source| &source.to).chain(of_pipelines)
 }
 
 async fn ensure_topic(log: &dyn Log, name: &TopicName, plan: &TopicPlan) -> Result<(), LogError> {

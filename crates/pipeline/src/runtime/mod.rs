@@ -8,7 +8,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use courant_log::{Log, LogError};
-use courant_model::Clock;
+use courant_model::{ByteSize, Clock};
 use courant_stores::{Cache, History, StoreError};
 use indexmap::IndexMap;
 use tokio::{
@@ -17,6 +17,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::{
     plan::Plan,
@@ -104,10 +105,11 @@ impl Runtime {
         })??;
         ensure::topics(roles.log.as_ref(), &plan).await?;
         ensure::collections(roles.history.as_ref(), &plan).await?;
-        let budget = Budget::new(plan.memory);
+        // Half and half, so that targets that are away cannot stop the taking-in.
+        let half = ByteSize::from_bytes(plan.memory.as_bytes() / 2);
         let runtime = Self {
-            pipelines: pipelines(&plan, &roles, &state, &budget)?,
-            sources: sources(&plan, &roles, &state, &budget),
+            pipelines: pipelines(&plan, &roles, &state, &Budget::new(half))?,
+            sources: sources(&plan, &roles, &state, &Budget::new(half)),
             plan,
             roles,
             pipeline_tasks: Tasks::default(),
@@ -119,7 +121,8 @@ impl Runtime {
         }
         for source in runtime.sources.values() {
             let stop = runtime.source_tasks.stop.clone();
-            runtime.source_tasks.spawn(Arc::clone(source).run(stop)).await;
+            let span = tracing::info_span!("source", name = source.name);
+            runtime.source_tasks.spawn(Arc::clone(source).run(stop).instrument(span)).await;
         }
         Ok(runtime)
     }

@@ -65,7 +65,8 @@ pub(crate) struct Progress {
     changes: StepState,
     pins_version: u64,
     checkpoint_at: Instant,
-    shares: Vec<Share>,
+    /// Of the memory, for large reads.
+    share: Option<Share>,
 }
 
 impl Progress {
@@ -77,7 +78,7 @@ impl Progress {
             changes: Vec::new(),
             pins_version: 0,
             checkpoint_at: Instant::now(),
-            shares: Vec::new(),
+            share: None,
         }
     }
 }
@@ -143,12 +144,8 @@ impl PartitionTask {
     /// Clears the steps' memory: the group starts, or somebody set its offsets by hand.
     async fn forget(&mut self, committed: Option<&Committed>) -> Result<(), Halt> {
         if let Some(committed) = committed {
-            let (pipeline, partition) = (&self.pipeline.name, &self.partition);
             let offset = committed.offset;
-            tracing::info!(
-                pipeline, %partition, offset,
-                "offset was set by hand; starting there without the memory of the steps"
-            );
+            tracing::info!(offset, "offset was set by hand; the steps' memory is cleared");
         }
         let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
         self.state(move |state| state.clear(&group, &at)).await
@@ -167,7 +164,7 @@ impl PartitionTask {
                 self.checkpoint().await?;
                 self.wait_while_paused().await?;
             }
-            let bytes_max = self.reserve().await?;
+            let bytes_max = self.reserve();
             let (dirty, due) = (self.dirty(), self.progress.checkpoint_at);
             tokio::select! {
                 biased;
@@ -193,28 +190,19 @@ impl PartitionTask {
         }
     }
 
-    /// Takes a share of the memory for the next read; answers how much it may bring. A
-    /// task that has read everything waits for news with a small read and without a
-    /// share, so that quiet partitions hold nothing.
-    async fn reserve(&mut self) -> Result<usize, Halt> {
+    /// How much the next read may bring. A task that is behind takes a share of the
+    /// memory for large reads; without one, or waiting for news, it reads little, so that
+    /// everybody gets on and quiet partitions hold nothing.
+    fn reserve(&mut self) -> usize {
         if self.progress.end <= self.progress.position {
-            return Ok(PIPELINE_IDLE_READ_BYTES);
+            self.progress.share = None;
+        } else if self.progress.share.is_none() {
+            self.progress.share = self.pipeline.budget.try_acquire(PIPELINE_BATCH_BYTES_MAX);
         }
-        let budget = self.pipeline.budget.clone();
-        let share = match budget.try_acquire(PIPELINE_BATCH_BYTES_MAX) {
-            Some(share) => share,
-            None => {
-                // Nobody waits for memory while holding some.
-                self.checkpoint().await?;
-                self.progress.shares.clear();
-                tokio::select! {
-                    () = self.stop.cancelled() => return Err(Halt::Stopping),
-                    share = budget.acquire(PIPELINE_BATCH_BYTES_MAX) => share,
-                }
-            }
-        };
-        self.progress.shares.push(share);
-        Ok(PIPELINE_BATCH_BYTES_MAX)
+        match self.progress.share {
+            Some(_) => PIPELINE_BATCH_BYTES_MAX,
+            None => PIPELINE_IDLE_READ_BYTES,
+        }
     }
 
     async fn reading_failed(
@@ -350,7 +338,6 @@ impl PartitionTask {
     /// Flushes the targets, stores state and position, commits the offset.
     async fn checkpoint(&mut self) -> Result<(), Halt> {
         if !self.dirty() {
-            self.progress.shares.clear();
             return Ok(());
         }
         let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
@@ -358,7 +345,6 @@ impl PartitionTask {
         try_join_all(targets.map(|target| target.flush(control))).await?;
         self.store().await?;
         self.commit().await?;
-        self.progress.shares.clear();
         let span: Duration = self.pipeline.plan.checkpoint.as_duration();
         self.progress.checkpoint_at = Instant::now() + span;
         self.report();

@@ -4,7 +4,11 @@
 //! steps' memory go in one atomic, synced write, so that after a crash they belong
 //! together. It is a memory of what the log can bring again, not a store for people.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use courant_model::{
     Column, Columns, Offset, TopicPartition,
@@ -13,7 +17,10 @@ use courant_model::{
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use indexmap::IndexMap;
 
-use crate::{core::StepState, steps::pins::PinKey};
+use crate::{
+    core::StepState,
+    steps::{StateEntry, pins::PinKey},
+};
 
 /// The keys of the keyspace, in bytes: a tag, then names that end with a zero byte,
 /// then numbers, big-endian.
@@ -84,10 +91,11 @@ pub(crate) struct StateStore {
 
 /// A failure of the state's storage.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("{action} in the state folder failed: {source}")]
-pub struct StateError {
-    action: &'static str,
-    source: Arc<fjall::Error>,
+pub enum StateError {
+    #[error("state folder {folder:?} is in use by another process; stop it or use another --data")]
+    InUse { folder: PathBuf },
+    #[error("{action} the state folder failed: {source}")]
+    Storage { action: &'static str, source: Arc<fjall::Error> },
 }
 
 /// What one checkpoint of a partition stores.
@@ -103,7 +111,7 @@ pub(crate) struct Checkpoint {
 pub(crate) struct Stored {
     pub(crate) position: Option<Offset>,
     /// By step number.
-    pub(crate) steps: BTreeMap<usize, Vec<(Vec<u8>, Vec<u8>)>>,
+    pub(crate) steps: BTreeMap<usize, Vec<StateEntry>>,
 }
 
 impl StateStore {
@@ -121,7 +129,10 @@ impl StateStore {
             })?;
             Ok(Self { database, keyspace })
         };
-        open().map_err(failed("opening"))
+        open().map_err(|error| match error {
+            fjall::Error::Locked => StateError::InUse { folder: folder.to_owned() },
+            error => failed("opening")(error),
+        })
     }
 
     /// Runs blocking work on this store.
@@ -137,7 +148,7 @@ impl StateStore {
             Ok(done) => done,
             Err(error) => {
                 let source = fjall::Error::Io(std::io::Error::other(error));
-                Err(failed("working")(source))
+                Err(failed("working in")(source))
             }
         }
     }
@@ -163,7 +174,7 @@ impl StateStore {
             let text = serde_json::to_vec(columns).unwrap_or_default();
             batch.insert(&self.keyspace, Key::Pin(group, Some(pin)).bytes(), text);
         }
-        batch.commit().map_err(failed("storing a checkpoint"))
+        batch.commit().map_err(failed("storing a checkpoint in"))
     }
 
     /// Reads what was stored for a partition.
@@ -184,7 +195,7 @@ impl StateStore {
             }
             Ok(Stored { position, steps })
         };
-        read().map_err(failed("reading a checkpoint"))
+        read().map_err(failed("reading a checkpoint from"))
     }
 
     /// Forgets a partition; durable when it returns.
@@ -197,7 +208,7 @@ impl StateStore {
             }
             batch.commit()
         };
-        clear().map_err(failed("clearing a checkpoint"))
+        clear().map_err(failed("clearing a checkpoint in"))
     }
 
     /// The columns that a pipeline pinned.
@@ -215,25 +226,25 @@ impl StateStore {
             }
             Ok(pins)
         };
-        read().map_err(failed("reading pinned columns"))
+        read().map_err(failed("reading pinned columns from"))
     }
 
     /// What a source saved last.
     pub(crate) fn source(&self, name: &str) -> Result<Option<Vec<u8>>, StateError> {
         let saved = self.keyspace.get(Key::Source(name).bytes());
-        Ok(saved.map_err(failed("reading a source's state"))?.map(|value| value.to_vec()))
+        Ok(saved.map_err(failed("reading a source's state from"))?.map(|value| value.to_vec()))
     }
 
     /// Replaces what a source saved; durable when it returns.
     pub(crate) fn save_source(&self, name: &str, state: &[u8]) -> Result<(), StateError> {
         let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
         batch.insert(&self.keyspace, Key::Source(name).bytes(), state);
-        batch.commit().map_err(failed("saving a source's state"))
+        batch.commit().map_err(failed("saving a source's state in"))
     }
 }
 
 fn failed(action: &'static str) -> impl Fn(fjall::Error) -> StateError {
-    move |source| StateError { action, source: Arc::new(source) }
+    move |source| StateError::Storage { action, source: Arc::new(source) }
 }
 
 fn read_pin(key: &[u8]) -> Option<PinKey> {
@@ -256,6 +267,7 @@ impl std::fmt::Debug for StateStore {
 #[cfg(test)]
 mod tests {
     use courant_model::ColumnType;
+    use proptest::prelude::*;
 
     use super::*;
     use crate::steps::StateChange;
@@ -316,6 +328,38 @@ mod tests {
         for (group, topic, partition) in [("g", "a", 256), ("g", "ab", 1), ("ga", "a", 1)] {
             let stored = store.stored(group, &at(topic, partition)).unwrap();
             assert_eq!((stored.position, stored.steps.len()), (Some(5), 1), "{group} {topic}");
+        }
+    }
+
+    #[test]
+    fn a_folder_in_use_is_told_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let _store = StateStore::open(folder.path()).unwrap();
+        let error = StateStore::open(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("in use by another process; stop it or use another --data"),
+            "{error}"
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_partition_is_within_anothers_keys(
+            one in ("[ab.]{1,3}", "[ab]{1,3}", any::<i32>()),
+            other in ("[ab.]{1,3}", "[ab]{1,3}", any::<i32>()),
+            (step, key) in (any::<u16>(), any::<Vec<u8>>()),
+        ) {
+            prop_assume!(one != other);
+            let inside = Key::Step(&one.0, &at(&one.1, one.2), Some((step, &key))).bytes();
+            prop_assert!(!inside.starts_with(&Key::Step(&other.0, &at(&other.1, other.2), None).bytes()));
+        }
+
+        #[test]
+        fn pins_survive_their_key(topic in "[a-z._-]{1,9}x", step in any::<u16>()) {
+            let pin = PinKey { topic: topic.parse().unwrap(), step: step.into() };
+            let prefix = Key::Pin("group", None).bytes();
+            let key = Key::Pin("group", Some(&pin)).bytes();
+            prop_assert_eq!(read_pin(key.strip_prefix(&*prefix).unwrap()), Some(pin));
         }
     }
 }

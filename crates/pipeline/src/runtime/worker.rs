@@ -18,6 +18,7 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::{
     RoleHandles,
@@ -254,9 +255,10 @@ struct Tasks {
 impl Tasks {
     fn start(&mut self, task: PartitionTask) {
         let (partition, stop) = (task.partition.clone(), task.stop.clone());
+        let span = tracing::info_span!("partition", pipeline = task.pipeline.name, %partition);
         let abort = self.set.spawn({
             let partition = partition.clone();
-            async move { (partition, task.run().await) }
+            async move { (partition, task.run().await) }.instrument(span)
         });
         self.running.insert(partition, (stop, abort));
     }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use courant_model::{Origin, Span, json::FieldPath, limits::STORE_KEY_BYTES_MAX};
 use serde_json::Value;
 
-use super::{Place, StateChange, Step, StepContext, StepOutput};
+use super::{Place, StateChange, StateEntry, Step, StepContext, StepOutput};
 use crate::event::Event;
 
 #[derive(Debug)]
@@ -100,8 +100,8 @@ impl Step for DeduplicateStep {
         output
     }
 
-    fn restore(&mut self, entries: Vec<(Vec<u8>, Vec<u8>)>) {
-        let read = |(key, value): (Vec<u8>, Vec<u8>)| {
+    fn restore(&mut self, entries: Vec<StateEntry>) {
+        let read = |(key, value): StateEntry| {
             let micros = i64::from_be_bytes(value.try_into().ok()?);
             Some((Origin::from_micros(micros), key))
         };

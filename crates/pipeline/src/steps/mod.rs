@@ -56,13 +56,19 @@ pub struct StateChange {
     pub value: Option<Vec<u8>>,
 }
 
+/// Something that a step remembers: its own key, and the value.
+pub type StateEntry = (Vec<u8>, Vec<u8>);
+
+/// A step with its number, counted from 1, which names its state.
+pub(crate) type NumberedStep = (usize, Box<dyn Step>);
+
 /// One step of one pipeline, working on one partition.
 pub trait Step: Send + fmt::Debug {
     /// Takes events through the step.
     fn run(&mut self, context: &StepContext, events: Vec<Event>) -> StepOutput;
 
     /// Brings back what the step remembered at the last checkpoint.
-    fn restore(&mut self, _entries: Vec<(Vec<u8>, Vec<u8>)>) {}
+    fn restore(&mut self, _entries: Vec<StateEntry>) {}
 
     /// What changed in the step's memory since the last call.
     fn take_changes(&mut self) -> Vec<StateChange> {
@@ -110,9 +116,9 @@ pub(crate) fn build(
     topic: &TopicName,
     columns: Option<&Columns>,
     pins: &Arc<Pins>,
-) -> Result<Vec<(usize, Box<dyn Step>)>, StepError> {
+) -> Result<Vec<NumberedStep>, StepError> {
     let mut shape = Shape::of_topic(columns);
-    let mut steps: Vec<(usize, Box<dyn Step>)> = Vec::new();
+    let mut steps: Vec<NumberedStep> = Vec::new();
     let mut index = 0;
     while let Some(plan) = plans.get(index) {
         let number = index + 1;
@@ -121,7 +127,7 @@ pub(crate) fn build(
             StepPlan::Sql { .. } => {
                 let texts: Vec<&str> = plans[index..].iter().map_while(sql_text).collect();
                 index += texts.len() - 1;
-                let step = sql::SqlStep::new(&place("sql"), &texts, shape, Arc::clone(pins))?;
+                let step = sql::SqlStep::new(&place("sql"), &texts, &shape, Arc::clone(pins))?;
                 shape = step.output();
                 Box::new(step)
             }

@@ -36,7 +36,7 @@ impl SqlStep {
     pub(super) fn new(
         place: &Place,
         texts: &[&str],
-        shape: Shape,
+        shape: &Shape,
         pins: Arc<Pins>,
     ) -> Result<Self, StepError> {
         let labels = (place.number..).map(|number| Place::label(number, "sql"));

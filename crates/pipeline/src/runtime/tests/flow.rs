@@ -239,3 +239,27 @@ async fn a_declared_topic_grows_to_its_partitions_and_never_shrinks() {
         assert_eq!(world.log.topic(&name("in")).await.unwrap().partitions.len(), found);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn crashes_at_any_moment_lose_no_record_and_store_none_twice() {
+    let world = World::new().await;
+    let steps = [deduplicate("n"), sql("SELECT n FROM input WHERE n >= 0")];
+    let mut plan = plan([("p", pipeline("in", steps, [history("out", Some("n"))]))]);
+    plan.topics.insert(name("in"), topic(2, Some(N.clone())));
+    plan.pipelines["p"].checkpoint = Span::from_millis(1);
+    for round in 0..10 {
+        let runtime = world.start(&plan).await;
+        let read = async || runtime.pipeline("p").unwrap().records_in > round * 7;
+        for n in 0..20 {
+            world.give("in", numbers(round * 200 + n * 10..round * 200 + n * 10 + 10)).await;
+        }
+        until("it has read some", read).await;
+        drop(runtime);
+    }
+    let runtime = world.start(&plan).await;
+    world.until_documents("out", 2_000).await;
+    until("all is committed", async || world.committed("test.p").await == 2_000).await;
+    stop(runtime).await;
+    let documents = world.documents("out").await.into_iter().map(Value::Object);
+    assert_eq!(sorted_numbers(&documents.collect::<Vec<_>>()), (0..2_000).collect::<Vec<_>>());
+}
