@@ -28,7 +28,8 @@ pub struct Security {
     pub loopback: bool,
     /// Further names of this server, without port.
     pub hosts: Vec<String>,
-    /// Origins whose pages may read and write: `https://shop.example`.
+    /// Origins whose pages may read and write: `https://shop.example`. Each by name;
+    /// `*` allows nobody.
     pub origins: Vec<String>,
     /// Who may read and who may write; none: everybody may.
     pub tokens: Vec<Token>,

@@ -56,13 +56,17 @@ pub fn router(context: ServeContext) -> Result<Router, EndpointError> {
     let description = openapi::document(&routes, &context.about.version);
     let cors = cors(&context.security);
     let shared = Arc::new(Shared::new(context, endpoints, description));
-    Ok(table::router(routes)
+    let router = table::router(routes)
         .merge(pages::router())
         .fallback(endpoints::fallback)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(HTTP_BODY_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check))
-        .layer(cors)
+        .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard::check));
+    let router = match cors {
+        Some(cors) => router.layer(cors),
+        None => router,
+    };
+    Ok(router
         .layer(CompressionLayer::new())
         .layer(middleware::from_fn(telemetry::record))
         .with_state(shared))
@@ -77,13 +81,13 @@ async fn method_not_allowed(request: Request) -> Response {
 }
 
 /// What the pages of allowed origins may do; without any, nothing.
-fn cors(security: &Security) -> CorsLayer {
-    let origins: Vec<_> =
-        security.origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
+fn cors(security: &Security) -> Option<CorsLayer> {
+    let named = security.origins.iter().filter(|origin| *origin != "*");
+    let origins: Vec<_> = named.filter_map(|origin| HeaderValue::from_str(origin).ok()).collect();
     if origins.is_empty() {
-        return CorsLayer::new();
+        return None;
     }
-    CorsLayer::new()
+    let layer = CorsLayer::new()
         .allow_origin(origins)
         .allow_methods([Method::GET, Method::POST, Method::PATCH, Method::DELETE])
         .allow_headers([
@@ -91,5 +95,6 @@ fn cors(security: &Security) -> CorsLayer {
             header::AUTHORIZATION,
             HeaderName::from_static("last-event-id"),
         ])
-        .expose_headers([HeaderName::from_static("x-total-count")])
+        .expose_headers([HeaderName::from_static("x-total-count")]);
+    Some(layer)
 }

@@ -5,8 +5,13 @@ use axum::{
     http::{Method, StatusCode},
 };
 use courant_model::limits::{HTTP_BODY_BYTES_MAX, URL_BYTES_MAX};
+use courant_serve::serve;
 use proptest::prelude::*;
 use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::support::{Bench, request};
 
@@ -77,6 +82,30 @@ async fn what_cannot_be_decoded_is_refused() {
     }
     assert_eq!(bench.get("/messages/%FF").await.json()["code"], "invalid_request");
     assert_eq!(bench.get("/api/v1/topics/..%2F..%2Fetc").await.code(), "invalid_topic");
+}
+
+#[tokio::test]
+async fn headers_without_end_are_refused_and_others_are_served_on() {
+    let bench = Bench::new().await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let server = tokio::spawn(serve(listener, bench.router.clone(), bench.stop.clone()));
+    let ask = async |headers: String| {
+        let mut connection = TcpStream::connect(address).await.unwrap();
+        let head = format!(
+            "GET /health/live HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
+        );
+        connection.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        connection.read_to_end(&mut answer).await.unwrap();
+        String::from_utf8_lossy(&answer).lines().next().unwrap_or_default().to_owned()
+    };
+    let many: String = (0..1_000).map(|n| format!("x-{n}: y\r\n")).collect();
+    assert_eq!(ask(many).await, "HTTP/1.1 431 Request Header Fields Too Large");
+    assert_eq!(ask("no header at all\r\n".into()).await, "HTTP/1.1 400 Bad Request");
+    assert_eq!(ask(String::new()).await, "HTTP/1.1 200 OK");
+    bench.stop.cancel();
+    server.await.unwrap().unwrap();
 }
 
 #[test]
