@@ -6,6 +6,7 @@ use serde_json::json;
 use super::world::{Answer, Probe, World, stop, until};
 use crate::{
     connector::ConnectorError,
+    plan::TargetPlan,
     runtime::TaskState,
     testing::{N, history, name, numbers, pipeline, plan, record, sorted_numbers, sql, topic},
 };
@@ -131,5 +132,42 @@ async fn a_failure_that_waiting_does_not_mend_ends_its_pipeline_only() {
     let status = runtime.pipeline("broken").unwrap();
     assert!(status.last_error.unwrap().what.contains("wrong password"));
     assert_eq!(world.committed("test.broken").await, 0);
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn a_record_too_large_for_its_topic_is_set_aside_and_the_others_pass() {
+    let world = World::new().await;
+    let copy = TargetPlan::Topic { topic: name("copy") };
+    let mut plan = plan([("p", pipeline("in", [], [copy]))]);
+    let mut small = topic(1, None);
+    small.settings.message_bytes_max = "2KiB".parse().unwrap();
+    plan.topics.insert(name("copy"), small);
+    plan.topics.insert(name("in"), topic(1, None));
+    let runtime = world.start(&plan).await;
+    let large = json!({ "n": 2, "text": "x".repeat(5_000) });
+    let values = [json!({ "n": 1 }), large.clone(), json!({ "n": 3 }), json!({ "n": 4 })];
+    world.give("in", values).await;
+    world.until_records("copy", 3).await;
+    world.until_records("dead", 1).await;
+    let dead = &world.records("dead").await[0].record;
+    assert_eq!(dead.value.as_deref(), Some(large.to_string().as_bytes()));
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn what_a_stop_had_to_cut_off_is_done_by_the_next_start() {
+    let world = World::new().await;
+    let probe = Probe::new();
+    probe.close();
+    let plan = plan([("p", pipeline("in", [], [probe.target()]))]);
+    let runtime = world.start(&plan).await;
+    world.give("in", numbers(0..5)).await;
+    until("a write waits", async || probe.calls() == 1).await;
+    assert!(!runtime.stop(std::time::Duration::from_millis(10)).await.unwrap());
+    drop(runtime);
+    probe.open();
+    let runtime = world.start(&plan).await;
+    probe.until_taken(5).await;
     stop(runtime).await;
 }

@@ -1,7 +1,10 @@
 //! Records flow: through steps into targets, across restarts, paused and resumed.
 
 use courant_log::Log;
-use courant_model::{Column, ColumnType, Span, limits::DEDUPLICATE_KEYS_DEFAULT};
+use courant_model::{
+    Column, ColumnType, Span,
+    limits::{DEDUPLICATE_KEYS_DEFAULT, PIPELINE_BATCH_RECORDS_MAX},
+};
 use serde_json::{Value, json};
 
 use super::world::{Probe, World, stop, until};
@@ -262,4 +265,22 @@ async fn crashes_at_any_moment_lose_no_record_and_store_none_twice() {
     stop(runtime).await;
     let documents = world.documents("out").await.into_iter().map(Value::Object);
     assert_eq!(sorted_numbers(&documents.collect::<Vec<_>>()), (0..2_000).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn a_batch_that_may_linger_waits_until_it_is_full() {
+    let world = World::new().await;
+    let probe = Probe::new();
+    let mut lingering = pipeline("in", [], [probe.target()]);
+    lingering.linger = Span::from_millis(3_600_000);
+    let mut plan = plan([("p", lingering)]);
+    plan.topics.insert(name("in"), topic(1, None));
+    let runtime = world.start(&plan).await;
+    let full = PIPELINE_BATCH_RECORDS_MAX as u64;
+    for n in 0..8 {
+        world.give("in", numbers(n * full / 8..(n + 1) * full / 8)).await;
+    }
+    probe.until_taken(PIPELINE_BATCH_RECORDS_MAX).await;
+    assert_eq!(probe.calls(), 1);
+    stop(runtime).await;
 }
