@@ -29,8 +29,7 @@ fn the_committed_reference_is_what_the_code_says() {
         found.trim_end() == expected.trim_end(),
         "docs/reference.md is out of date from line {}; run COURANT_UPDATE_DOCS=1 cargo test -p \
          courant-connectors --test reference",
-        differs.map_or_else(|| found.lines().count().min(expected.lines().count()), |line| line)
-            + 1
+        differs.unwrap_or_else(|| found.lines().count().min(expected.lines().count())) + 1
     );
 }
 
