@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use courant_log::{Committed, Committer, ErrorCode, LogError, PartitionReader, Read};
 use courant_model::{
-    Offset, Positions, TopicName, TopicPartition,
+    Offset, Positions, StoredRecord, TopicName, TopicPartition,
     limits::{
         PIPELINE_BATCH_BYTES_MAX, PIPELINE_BATCH_RECORDS_MAX, PIPELINE_IDLE_READ_BYTES,
         PIPELINE_INLINE_EVENTS_MAX,
@@ -30,7 +30,7 @@ use crate::{
     core::{CoreOutput, Originals, PipelineCore, StepState},
     event::Event,
     sinks::{TopicSink, log_failure},
-    steps::StepContext,
+    steps::{Rejected, StepContext},
 };
 
 /// The word beside a committed offset that says that a pipeline wrote it. A reset by
@@ -84,24 +84,20 @@ impl Progress {
 }
 
 impl PartitionTask {
-    /// Works until it is stopped; then checkpoints what is done.
+    /// Works until it is stopped; then checkpoints what is done. After a failure nothing
+    /// is checkpointed any more: what was done since the last time is done again.
     ///
     /// # Errors
-    /// [`Halt::Fenced`] and [`Halt::Fatal`]; what was done is checkpointed where it can be.
+    /// [`Halt::Fenced`] and [`Halt::Fatal`].
     pub(crate) async fn run(mut self) -> Result<(), Halt> {
-        let worked = self.work().await;
-        let done = match &worked {
-            Err(Halt::Fenced) => worked,
-            _ => match self.checkpoint().await {
-                // The target is still away: what it has is written again by the next one.
-                Err(Halt::Stopping) | Ok(()) => worked,
-                Err(error) => worked.and(Err(error)),
-            },
-        };
-        self.pipeline.meter.gone(&self.partition);
-        match done {
+        let mut halt = self.work().await;
+        if halt == Err(Halt::Stopping) {
+            halt = self.checkpoint().await;
+        }
+        match halt {
+            // The target is still away: what it has is written again by the next one.
             Err(Halt::Stopping) => Ok(()),
-            done => done,
+            halt => halt,
         }
     }
 
@@ -223,14 +219,18 @@ impl PartitionTask {
             return Ok(read);
         }
         let until = Instant::now() + linger;
-        while let Some(room) = PIPELINE_BATCH_RECORDS_MAX.checked_sub(read.records.len())
-            && room > 0
-        {
+        let size = |records: &[StoredRecord]| -> usize {
+            records.iter().map(|stored| stored.record.size_bytes()).sum()
+        };
+        let mut bytes = size(&read.records);
+        while read.records.len() < PIPELINE_BATCH_RECORDS_MAX && bytes < PIPELINE_BATCH_BYTES_MAX {
+            let room = PIPELINE_BATCH_RECORDS_MAX - read.records.len();
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep_until(until) => break,
                 more = self.reader.next(room, PIPELINE_IDLE_READ_BYTES) => match more {
                     Ok(more) => {
+                        bytes += size(&more.records);
                         read.records.extend(more.records);
                         (read.next, read.end) = (more.next, more.end);
                     }
@@ -292,10 +292,12 @@ impl PartitionTask {
                 deliveries.push(target.deliver(events, control));
             }
         }
-        rejected.extend(try_join_all(deliveries).await?.into_iter().flatten());
+        let refused: Vec<Rejected> =
+            try_join_all(deliveries).await?.into_iter().flatten().collect();
         let origins = || events.iter().chain(routed.values().flatten()).map(|event| event.origin);
         self.pipeline.meter.fresh(origins());
-        let out = origins().count();
+        let out = origins().count().saturating_sub(refused.len());
+        rejected.extend(refused);
         let dead = self.set_aside(&rejected, originals).await?;
         Ok((out, dead))
     }
@@ -303,7 +305,7 @@ impl PartitionTask {
     /// Appends dead letters; durable when it answers.
     async fn set_aside(
         &mut self,
-        rejected: &[crate::steps::Rejected],
+        rejected: &[Rejected],
         originals: &Originals,
     ) -> Result<usize, Halt> {
         let Some(first) = rejected.first() else { return Ok(0) };
@@ -408,5 +410,12 @@ impl PartitionTask {
             committed: self.progress.committed,
             end: self.progress.end.max(self.progress.position),
         });
+    }
+}
+
+impl Drop for PartitionTask {
+    /// Also when it is cut off.
+    fn drop(&mut self) {
+        self.pipeline.meter.gone(&self.partition);
     }
 }
