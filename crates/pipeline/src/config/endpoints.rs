@@ -98,22 +98,29 @@ fn endpoint(
             return None;
         }
         (None, None) => {
-            for (key, at) in at.fields().filter(|(key, _)| *key != "profile") {
-                let remedy = match key {
-                    "view" | "stream" => Some("continuous queries are not in this version".into()),
-                    _ => suggest(key, "the stores are", &["history", "cache"]),
-                };
-                report.at(&at, format!("unknown store {key:?}"), &remedy.unwrap_or_default());
-            }
-            if at.fields().all(|(key, _)| key == "profile") {
-                report.at(at, "endpoint names no store", "add one of history, cache");
-            }
+            no_store(at, report);
             return None;
         }
     };
     match yaml {
         EndpointYaml::History(yaml) => history(yaml, path, at, pipelines, report),
         EndpointYaml::Cache(yaml) => cache(yaml, path, at, pipelines, report),
+    }
+}
+
+/// Says what an endpoint without a known store holds instead.
+fn no_store(at: &At<'_>, report: &mut Report) {
+    if let Some(view) = at.get("view") {
+        let remedy = "continuous queries are not in this version";
+        return report.at(&view, "unknown store \"view\"", remedy);
+    }
+    let mut others = at.fields().filter(|(key, _)| *key != "profile").peekable();
+    if others.peek().is_none() {
+        report.at(at, "endpoint names no store", "add one of history, cache");
+    }
+    for (key, at) in others {
+        let remedy = suggest(key, "the stores are", &["history", "cache"]);
+        report.at(&at, format!("unknown store {key:?}"), &remedy.unwrap_or_default());
     }
 }
 
