@@ -1,0 +1,162 @@
+//! A real Courant process for the end-to-end tests: started, asked, killed.
+//!
+//! The binary is `COURANT_BIN` (the optimised one, set by `make test`) or the one that
+//! cargo built with the tests. Every process gets its own data folder and a free port.
+
+#![allow(dead_code, reason = "each test file uses a part")]
+
+use std::{
+    fs,
+    io::{BufRead, BufReader, Read},
+    path::{Path, PathBuf},
+    process::{Child, Command, Output, Stdio},
+    time::{Duration, Instant},
+};
+
+use reqwest::{Client, StatusCode};
+use serde_json::Value;
+
+/// Longest wait for anything that must come; generous, machines differ.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+pub fn binary() -> PathBuf {
+    std::env::var_os("COURANT_BIN")
+        .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_courant")), PathBuf::from)
+}
+
+/// The repository's folder.
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+/// Runs a command to its end.
+pub fn courant(arguments: &[&str]) -> Output {
+    Command::new(binary()).args(arguments).output().expect("the binary runs")
+}
+
+/// Runs a command that must succeed; answers what it printed.
+pub fn courant_ok(arguments: &[&str]) -> String {
+    let output = courant(arguments);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "courant {arguments:?} failed: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A running `courant run`.
+#[derive(Debug)]
+pub struct Courant {
+    child: Child,
+    pub url: String,
+    pub client: Client,
+    log: PathBuf,
+}
+
+impl Courant {
+    /// Starts a file and waits until it listens.
+    pub fn start(file: &Path, data: &Path) -> Self {
+        Self::try_start(file, data).unwrap_or_else(|said| panic!("courant did not start: {said}"))
+    }
+
+    /// As [`Courant::start`]; the error is what the process said.
+    pub fn try_start(file: &Path, data: &Path) -> Result<Self, String> {
+        fs::create_dir_all(data).unwrap();
+        let log = data.with_extension("log");
+        let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let mut child = Command::new(binary())
+            .args(["run", "--http-port", "0", "--log-level", "info", "--data"])
+            .arg(data)
+            .arg(file)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .spawn()
+            .expect("the binary runs");
+        let mut said = BufReader::new(child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        while said.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            if let Some(url) = line.trim().strip_prefix("listening on ") {
+                let url = url.to_owned();
+                // Whatever is printed later must not fill the pipe.
+                std::thread::spawn(move || said.read_to_end(&mut Vec::new()));
+                let client = Client::builder().timeout(PATIENCE).build().unwrap();
+                return Ok(Self { child, url, client, log });
+            }
+            line.clear();
+        }
+        let _ = child.wait();
+        Err(fs::read_to_string(&log).unwrap_or_default())
+    }
+
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+        let answer = self.client.get(self.at(path)).send().await.expect("an answer");
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    pub async fn post(&self, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
+        let answer = self
+            .client
+            .post(self.at(path))
+            .header("content-type", "application/json")
+            .body(body.into())
+            .send()
+            .await
+            .expect("an answer");
+        let status = answer.status();
+        let text = answer.text().await.expect("a body");
+        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// Asks again until the answer pleases.
+    pub async fn get_until(&self, path: &str, pleases: impl Fn(&Value) -> bool) -> Value {
+        let start = Instant::now();
+        loop {
+            let (status, body) = self.get(path).await;
+            if status.is_success() && pleases(&body) {
+                return body;
+            }
+            assert!(start.elapsed() < PATIENCE, "GET {path} still answers {status} {body}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().expect("it runs");
+        self.child.wait().expect("it ends");
+    }
+
+    /// SIGTERM, and the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        let status = Command::new("kill")
+            .args(["-TERM", &self.child.id().to_string()])
+            .status()
+            .expect("kill runs");
+        assert!(status.success());
+        let start = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().expect("it can be asked") {
+                return status.code();
+            }
+            assert!(start.elapsed() < PATIENCE, "it does not stop: {}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What the process has logged so far, also in earlier lives on the same folder.
+    pub fn said(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+impl Drop for Courant {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
