@@ -13,7 +13,7 @@ export class Rate {
   add(atMs: number, events = 1): void {
     this.advance(atMs);
     const behind = this.newest - Math.floor(atMs / 1_000);
-    if (behind >= this.seconds.length) return;
+    if (Number.isNaN(behind) || behind >= this.seconds.length) return;
     const index = this.seconds.length - 1 - behind;
     this.seconds[index] = (this.seconds[index] ?? 0) + events;
   }
