@@ -7,6 +7,8 @@
 //!
 //! `COURANT_CRASH_ROUNDS` sets the number of kills (default 30).
 
+#![allow(clippy::print_stdout, reason = "says its seed and what it counted")]
+
 mod support;
 
 use std::{

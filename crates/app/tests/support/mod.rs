@@ -17,25 +17,25 @@ use reqwest::{Client, StatusCode};
 use serde_json::Value;
 
 /// Longest wait for anything that must come; generous, machines differ.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-pub fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     std::env::var_os("COURANT_BIN")
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_courant")), PathBuf::from)
 }
 
 /// The repository's folder.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
 /// Runs a command to its end.
-pub fn courant(arguments: &[&str]) -> Output {
+pub(crate) fn courant(arguments: &[&str]) -> Output {
     Command::new(binary()).args(arguments).output().expect("the binary runs")
 }
 
 /// Runs a command that must succeed; answers what it printed.
-pub fn courant_ok(arguments: &[&str]) -> String {
+pub(crate) fn courant_ok(arguments: &[&str]) -> String {
     let output = courant(arguments);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "courant {arguments:?} failed: {errors}");
@@ -44,21 +44,21 @@ pub fn courant_ok(arguments: &[&str]) -> String {
 
 /// A running `courant run`.
 #[derive(Debug)]
-pub struct Courant {
+pub(crate) struct Courant {
     child: Child,
-    pub url: String,
-    pub client: Client,
+    pub(crate) url: String,
+    pub(crate) client: Client,
     log: PathBuf,
 }
 
 impl Courant {
     /// Starts a file and waits until it listens.
-    pub fn start(file: &Path, data: &Path) -> Self {
+    pub(crate) fn start(file: &Path, data: &Path) -> Self {
         Self::try_start(file, data).unwrap_or_else(|said| panic!("courant did not start: {said}"))
     }
 
     /// As [`Courant::start`]; the error is what the process said.
-    pub fn try_start(file: &Path, data: &Path) -> Result<Self, String> {
+    pub(crate) fn try_start(file: &Path, data: &Path) -> Result<Self, String> {
         fs::create_dir_all(data).unwrap();
         let log = data.with_extension("log");
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
@@ -87,18 +87,18 @@ impl Courant {
         Err(fs::read_to_string(&log).unwrap_or_default())
     }
 
-    pub fn at(&self, path: &str) -> String {
+    pub(crate) fn at(&self, path: &str) -> String {
         format!("{}{path}", self.url)
     }
 
-    pub async fn get(&self, path: &str) -> (StatusCode, Value) {
+    pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {
         let answer = self.client.get(self.at(path)).send().await.expect("an answer");
         let status = answer.status();
         let text = answer.text().await.expect("a body");
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
     }
 
-    pub async fn post(&self, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
+    pub(crate) async fn post(&self, path: &str, body: impl Into<String>) -> (StatusCode, Value) {
         let answer = self
             .client
             .post(self.at(path))
@@ -113,7 +113,7 @@ impl Courant {
     }
 
     /// Asks again until the answer pleases.
-    pub async fn get_until(&self, path: &str, pleases: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn get_until(&self, path: &str, pleases: impl Fn(&Value) -> bool) -> Value {
         let start = Instant::now();
         loop {
             let (status, body) = self.get(path).await;
@@ -126,13 +126,13 @@ impl Courant {
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().expect("it runs");
         self.child.wait().expect("it ends");
     }
 
     /// SIGTERM, and the exit code.
-    pub fn stop(mut self) -> Option<i32> {
+    pub(crate) fn stop(mut self) -> Option<i32> {
         let status = Command::new("kill")
             .args(["-TERM", &self.child.id().to_string()])
             .status()
@@ -149,7 +149,7 @@ impl Courant {
     }
 
     /// What the process has logged so far, also in earlier lives on the same folder.
-    pub fn said(&self) -> String {
+    pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
 }
