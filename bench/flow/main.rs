@@ -1,3 +1,203 @@
-//! placeholder
+//! How fast records flow: topic → sql step → topic, and topic → history.
+//!
+//! Throughput: a topic is filled first, then a pipeline of the real runtime empties it;
+//! records per second, and per second of CPU time of the whole process. Latency:
+//! records are appended at 1,000 a second, one by one, and the history's change stream
+//! tells when each was stored; from before the append to the change being seen.
 
-fn main() {}
+#![allow(clippy::print_stdout, reason = "prints its table")]
+#![allow(clippy::cast_precision_loss, reason = "rates for people")]
+
+use std::{
+    error::Error,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use courant_log::{EmbeddedLog, Log, LogOptions};
+use courant_model::{Clock, Record, SystemClock, TopicName, TopicPartition};
+use courant_pipeline::{
+    config::{self, LoadOptions},
+    connector::Connectors,
+    routes::RouteTable,
+    runtime::{RoleHandles, Runtime},
+};
+use courant_stores::{
+    CacheOptions, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions, WatchFrom,
+};
+
+type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+
+const RECORDS: usize = 1_000_000;
+const LATENCY_RECORDS: usize = 20_000;
+const STOP: Duration = Duration::from_secs(20);
+
+const HEAD: &str = "
+version: 1
+name: bench
+topics:
+  in:
+    partitions: 2
+    columns: { id: int64, name: string, user: string, duration: int64 }
+  out: { partitions: 2 }
+pipelines:
+  flow:
+    from: in
+";
+
+const TO_TOPIC: &str = "
+    steps:
+      - sql: SELECT id, upper(name) AS name, duration * 2 AS duration FROM input WHERE duration > 10
+    to: out
+";
+
+const TO_HISTORY: &str = "
+    to:
+      - history: { collection: events }
+";
+
+/// A plan at work in a folder of its own.
+struct Bench {
+    log: Arc<EmbeddedLog>,
+    history: Arc<EmbeddedHistory>,
+    roles: RoleHandles,
+    file: std::path::PathBuf,
+    _folder: tempfile::TempDir,
+}
+
+#[tokio::main]
+async fn main() -> Outcome<()> {
+    println!("| flow | records/s | records per CPU second |");
+    println!("|---|---|---|");
+    throughput("topic → sql → topic", TO_TOPIC).await?;
+    throughput("topic → history", TO_HISTORY).await?;
+    println!();
+    println!("| produce → stored at 1,000/s | p50 | p99 | max |");
+    println!("|---|---|---|---|");
+    latency().await
+}
+
+impl Bench {
+    async fn new(pipeline: &str) -> Outcome<Self> {
+        let folder = tempfile::tempdir_in(".")?;
+        let file = folder.path().join("courant.yaml");
+        std::fs::write(&file, format!("{HEAD}{pipeline}"))?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), LogOptions::default()).await?;
+        let log = Arc::new(log);
+        let history =
+            EmbeddedHistory::open(folder.path().join("history"), HistoryOptions::default())?;
+        let history = Arc::new(history);
+        let cache = EmbeddedCache::open(folder.path().join("cache"), CacheOptions::default())?;
+        let roles = RoleHandles {
+            log: Arc::clone(&log) as _,
+            cache: Arc::new(cache),
+            history: Arc::clone(&history) as _,
+            clock,
+            data: folder.path().to_owned(),
+            routes: Arc::new(RouteTable::default()),
+        };
+        Ok(Self { log, history, roles, file, _folder: folder })
+    }
+
+    async fn start(&self) -> Outcome<Runtime> {
+        let connectors = Connectors::default();
+        let plan = config::load(Path::new(&self.file), &LoadOptions::system(&connectors))?;
+        Ok(Runtime::start(plan, self.roles.clone()).await?)
+    }
+}
+
+fn record(id: usize) -> Record {
+    let page = id % 2 + 1;
+    let value = format!(
+        "{{\"id\":{id},\"name\":\"p{page}\",\"user\":\"u{page}\",\"duration\":{}}}",
+        11 + id % 900
+    );
+    Record::new(value, SystemClock.now()).with_key(id.to_string())
+}
+
+/// CPU seconds of this process so far, in user and system mode.
+fn cpu_seconds() -> Outcome<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let fields: Vec<&str> =
+        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks: u64 = fields.get(11).ok_or("no utime")?.parse::<u64>()?
+        + fields.get(12).ok_or("no stime")?.parse::<u64>()?;
+    Ok(ticks as f64 / 100.0)
+}
+
+async fn throughput(name: &str, pipeline: &str) -> Outcome<()> {
+    let bench = Bench::new(pipeline).await?;
+    // The first start makes the topics; then they are filled while nothing reads.
+    bench.start().await?.stop(STOP).await?;
+    let topic = TopicName::new("in")?;
+    for first in (0..RECORDS).step_by(10_000) {
+        bench.log.append(&topic, None, (first..first + 10_000).map(record).collect()).await?;
+    }
+    let (start, cpu) = (Instant::now(), cpu_seconds()?);
+    let runtime = bench.start().await?;
+    let finished = |runtime: &Runtime| {
+        runtime.pipeline("flow").is_some_and(|status| status.records_out as usize >= RECORDS)
+    };
+    while !finished(&runtime) {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let (seconds, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds()? - cpu);
+    runtime.stop(STOP).await?;
+    let stored = if pipeline == TO_TOPIC {
+        let mut records = 0;
+        for partition in 0..2 {
+            let at = TopicPartition::new(TopicName::new("out")?, partition);
+            records += bench.log.offsets(&at).await?.end;
+        }
+        u64::try_from(records)?
+    } else {
+        bench.history.count("events", &Filter::All).await?
+    };
+    assert_eq!(stored, RECORDS as u64, "{name} did not deliver everything once");
+    println!("| {name} | {:.0} | {:.0} |", RECORDS as f64 / seconds, RECORDS as f64 / cpu);
+    Ok(())
+}
+
+async fn latency() -> Outcome<()> {
+    let bench = Bench::new(TO_HISTORY).await?;
+    let runtime = bench.start().await?;
+    let mut changes = bench.history.watch("events", WatchFrom::Now).await?;
+    let start = Instant::now();
+    let sent_at = |id: usize| Duration::from_millis(id as u64);
+    let seen = tokio::spawn(async move {
+        let mut seen = vec![Duration::ZERO; LATENCY_RECORDS];
+        let mut left = LATENCY_RECORDS;
+        while left > 0 {
+            for change in changes.next(1_000).await? {
+                let now = start.elapsed();
+                let id = change.document.as_ref().and_then(|d| d["id"].as_u64()).unwrap_or(0);
+                if let Some(at) = seen.get_mut(usize::try_from(id).unwrap_or(usize::MAX)) {
+                    *at = now;
+                    left -= 1;
+                }
+            }
+        }
+        Ok::<_, courant_stores::StoreError>(seen)
+    });
+    let topic = TopicName::new("in")?;
+    let mut appends = Vec::with_capacity(LATENCY_RECORDS);
+    for id in 0..LATENCY_RECORDS {
+        // Each has its own due time, so that a slow one delays no other (no omission).
+        tokio::time::sleep_until((start + sent_at(id)).into()).await;
+        let (log, topic) = (Arc::clone(&bench.log), topic.clone());
+        appends.push(tokio::spawn(async move { log.append(&topic, None, vec![record(id)]).await }));
+    }
+    for append in appends {
+        append.await??;
+    }
+    let seen = seen.await??;
+    let mut took: Vec<Duration> =
+        seen.iter().enumerate().map(|(id, at)| at.saturating_sub(sent_at(id))).collect();
+    took.sort();
+    let at = |share: f64| took[((took.len() - 1) as f64 * share) as usize].as_secs_f64() * 1e3;
+    println!("| topic → history | {:.2} ms | {:.2} ms | {:.2} ms |", at(0.5), at(0.99), at(1.0));
+    runtime.stop(STOP).await?;
+    Ok(())
+}

@@ -32,6 +32,7 @@ name: crash
 topics:
   numbers:
     partitions: 3
+    message_bytes: 1MiB
     segment_bytes: 4MiB
     columns: { id: int64 not null, text: string }
 sources:
