@@ -257,8 +257,8 @@ impl RemoteTail {
             return Ok(None);
         }
         self.token = page.next;
-        let read = |raw: &Box<RawValue>| incoming(&self.remote.base, raw.get());
-        page.records.iter().map(read).collect::<Result<_, _>>().map(Some)
+        let records = page.records.iter().map(|raw| incoming(&self.remote.base, raw.get()));
+        records.collect::<Result<_, _>>().map(Some)
     }
 
     async fn open(&self) -> Result<Events, AccessError> {

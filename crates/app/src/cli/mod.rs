@@ -135,9 +135,9 @@ fn start_logging(common: &Common) -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_target(false);
     if common.json {
-        builder.json().init()
+        builder.json().init();
     } else {
-        builder.init()
+        builder.init();
     }
     Ok(())
 }

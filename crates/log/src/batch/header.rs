@@ -104,7 +104,7 @@ impl BatchHeader {
         }
         let Self { count, last_offset_delta, .. } = header;
         let in_bounds = (0..=BATCH_RECORDS_MAX as i32).contains(&count);
-        let fits = last_offset_delta >= 0 && count - 1 <= last_offset_delta;
+        let fits = last_offset_delta >= 0 && count <= last_offset_delta.saturating_add(1);
         let ends = header.base_offset.checked_add(i64::from(last_offset_delta) + 1).is_some();
         if !(in_bounds && fits && ends) {
             return Err(BatchError::Count { count, last_offset_delta });

@@ -197,3 +197,13 @@ fn a_marker_tells_how_its_transaction_ended() {
         assert_eq!(Marker::of(&batch).unwrap(), Some(marker));
     }
 }
+
+#[test]
+fn the_least_count_is_refused_and_overflows_nothing() {
+    let mut bytes = sample(Compression::None).to_vec();
+    bytes[57..61].copy_from_slice(&i32::MIN.to_be_bytes());
+    let checksum = crc32c::crc32c(&bytes[header::CRC_COVERS_FROM..]);
+    bytes[17..21].copy_from_slice(&checksum.to_be_bytes());
+    let refused = validate(&bytes.into()).unwrap_err();
+    assert!(matches!(refused, BatchError::Count { count: i32::MIN, .. }), "{refused}");
+}
