@@ -132,7 +132,8 @@ impl Document {
         }
         match (&file.name, at.get("name")) {
             (Some(name), Some(at)) => check_name("application", name, &at, report),
-            (None, Some(_)) => {}
+            // One of the wrong kind was named when it was read; an empty one was not.
+            (None, Some(at)) if !at.node.json().is_null() => {}
             _ => missing("name", "name the application, such as \"name: orders\"", report),
         }
         Some(Head {

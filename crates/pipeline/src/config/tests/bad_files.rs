@@ -56,6 +56,14 @@ fn a_file_without_a_name_is_told_to_have_one() {
 }
 
 #[test]
+fn an_empty_name_is_as_good_as_none() {
+    let expected = r#"1:1: missing key "name"; name the application, such as "name: orders""#;
+    for empty in ["name:", "name: ~", "name: null"] {
+        assert_eq!(problems_of(&format!("version: 1\n{empty}")), expected);
+    }
+}
+
+#[test]
 fn head_values_of_the_wrong_kind_are_named() {
     let text = r#"version: one
 name: a b"#;
