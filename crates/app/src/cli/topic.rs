@@ -205,6 +205,8 @@ async fn create(common: &Common, arguments: Create) -> Result<(), Failure> {
 async fn produce(common: &Common, arguments: Produce) -> Result<(), Failure> {
     let access = Access::open(common, &arguments.place).await?;
     let (inputs, total_bytes) = open_inputs(&arguments.files)?;
+    // A topic that does not exist is told before anything is read.
+    access.topic(&arguments.topic).await?;
     let mut sender = Sender {
         access: &access,
         arguments: &arguments,
