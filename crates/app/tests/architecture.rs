@@ -12,19 +12,23 @@ use std::{
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Which crates of ours each crate may use.
-const EDGES: [(&str, &[&str]); 9] = [
+const EDGES: [(&str, &[&str]); 11] = [
     ("courant-model", &[]),
     ("courant-log", &["courant-model"]),
+    ("courant-broker", &["courant-model", "courant-log"]),
+    ("courant-kafka", &["courant-model", "courant-log"]),
     ("courant-stores", &["courant-model"]),
     ("courant-sql", &["courant-model"]),
     ("courant-pipeline", &["courant-model", "courant-log", "courant-stores", "courant-sql"]),
-    ("courant-connectors", &["courant-model", "courant-log", "courant-pipeline"]),
+    ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
     ("courant-serve", &["courant-model", "courant-log", "courant-stores", "courant-pipeline"]),
     (
         "courant",
         &[
             "courant-model",
             "courant-log",
+            "courant-broker",
+            "courant-kafka",
             "courant-stores",
             "courant-pipeline",
             "courant-connectors",

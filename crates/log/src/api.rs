@@ -1,6 +1,6 @@
 //! The log as the rest of Courant sees it: topics, records, groups.
 //!
-//! Implementations: the embedded log in this crate, a Kafka cluster later. The
+//! Implementations: the embedded log in this crate, a Kafka cluster in `courant-kafka`. The
 //! words and the guarantees are Kafka's. Every call may be dropped at any await:
 //! an append that was dropped may still have happened, everything else has no
 //! half-done effect.
@@ -363,7 +363,70 @@ pub trait Committer: Send + Sync + std::fmt::Debug {
     /// [`LogError::IllegalGeneration`] once the partitions are somebody else's.
     async fn commit(&self, positions: &Positions, metadata: &str) -> Result<(), LogError>;
 
+    /// A producer whose transactions can also commit offsets of this membership. It
+    /// fences every earlier producer of the same transactional id and ends what that
+    /// one left open. A transaction open for longer than `timeout` is aborted.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`]; storage and connection failures.
+    async fn transactional_producer(
+        &self,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<Box<dyn TransactionalProducer>, LogError>;
+
     fn clone_box(&self) -> Box<dyn Committer>;
+}
+
+/// Appends to several partitions and commits offsets, all of it or nothing.
+///
+/// Calls go in this order: `begin`; any number of `append` and `commit_offsets`; then
+/// `commit` or `abort`. Readers see nothing of it before the commit and nothing at all
+/// after an abort. After any error but a retryable one of `commit` the transaction is
+/// to be aborted; dropped, it is aborted by whoever takes the id next, or in time.
+#[async_trait]
+pub trait TransactionalProducer: Send + std::fmt::Debug {
+    /// Begins a transaction; cheap, nothing is written yet.
+    ///
+    /// # Errors
+    /// [`LogError::InvalidTransactionState`] while another one is open.
+    async fn begin(&mut self) -> Result<(), LogError>;
+
+    /// Appends records as [`Log::append`] does; answers when they are accepted. With
+    /// a Kafka cluster what goes wrong later is told by [`Self::commit`].
+    ///
+    /// # Errors
+    /// Those of [`Log::append`]; [`LogError::ProducerFenced`].
+    async fn append(
+        &mut self,
+        topic: &TopicName,
+        partition: Option<PartitionId>,
+        records: Vec<Record>,
+    ) -> Result<(), LogError>;
+
+    /// Makes the membership's next offsets part of the transaction.
+    ///
+    /// # Errors
+    /// [`LogError::IllegalGeneration`] once the partitions are somebody else's;
+    /// [`LogError::ProducerFenced`].
+    async fn commit_offsets(
+        &mut self,
+        positions: &Positions,
+        metadata: &str,
+    ) -> Result<(), LogError>;
+
+    /// Makes all of it visible; durable when it answers. After a retryable error the
+    /// same call may be made again, and the outcome is not in doubt once it answers.
+    ///
+    /// # Errors
+    /// [`LogError::ProducerFenced`]; storage and connection failures.
+    async fn commit(&mut self) -> Result<(), LogError>;
+
+    /// Takes all of it back.
+    ///
+    /// # Errors
+    /// [`LogError::ProducerFenced`]; storage and connection failures.
+    async fn abort(&mut self) -> Result<(), LogError>;
 }
 
 /// A committed offset.

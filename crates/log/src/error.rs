@@ -78,6 +78,15 @@ pub enum LogError {
     },
     #[error("data folder {folder:?} is in use by another process; stop it or use another --data")]
     FolderInUse { folder: std::path::PathBuf },
+    #[error("{action} at Kafka cluster {cluster} failed: {why}")]
+    Cluster {
+        /// What was attempted, with the object.
+        action: String,
+        /// The bootstrap servers, without credentials.
+        cluster: Arc<str>,
+        why: String,
+        retryable: bool,
+    },
     #[error("the log is closed")]
     Closed,
 }
@@ -108,6 +117,7 @@ pub enum ErrorCode {
     ProducerFenced,
     InvalidTxnState,
     StorageError,
+    ClusterError,
     Closed,
 }
 
@@ -138,6 +148,7 @@ impl ErrorCode {
             Self::ProducerFenced => "producer_fenced",
             Self::InvalidTxnState => "invalid_txn_state",
             Self::StorageError => "storage_error",
+            Self::ClusterError => "cluster_error",
             Self::Closed => "closed",
         }
     }
@@ -183,6 +194,7 @@ impl LogError {
             Self::DiskFull { .. } | Self::Storage { .. } | Self::FolderInUse { .. } => {
                 ErrorCode::StorageError
             }
+            Self::Cluster { .. } => ErrorCode::ClusterError,
             Self::Closed => ErrorCode::Closed,
         }
     }
@@ -191,7 +203,10 @@ impl LogError {
     pub const fn retryable(&self) -> bool {
         matches!(
             self,
-            Self::DiskFull { .. } | Self::Storage { .. } | Self::RebalanceInProgress { .. }
+            Self::DiskFull { .. }
+                | Self::Storage { .. }
+                | Self::RebalanceInProgress { .. }
+                | Self::Cluster { retryable: true, .. }
         )
     }
 }

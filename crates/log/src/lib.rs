@@ -23,7 +23,7 @@ pub use api::{
     Appended, AutoOffsetReset, Committed, Committer, GroupChange, GroupDescription, GroupMember,
     GroupOffset, GroupState, GroupSummary, Log, MemberDescription, PartitionOffsets,
     PartitionReader, Read, ReadLimit, Retention, Subscription, TopicChange, TopicDescription,
-    TopicSettings, TopicSpec,
+    TopicSettings, TopicSpec, TransactionalProducer,
 };
 pub use embedded::{EmbeddedLog, FetchLimit};
 pub use error::{ErrorCode, LogError};

@@ -220,6 +220,7 @@ fn log_status(error: &LogError) -> StatusCode {
         ErrorCode::Closed => StatusCode::SERVICE_UNAVAILABLE,
         _ if matches!(error, LogError::DiskFull { .. }) => StatusCode::INSUFFICIENT_STORAGE,
         _ if error.retryable() => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorCode::ClusterError => StatusCode::BAD_GATEWAY,
         ErrorCode::StorageError | ErrorCode::CorruptMessage => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::CONFLICT,
     }

@@ -84,7 +84,7 @@ const fn status(error: &LogError) -> u16 {
         ErrorCode::UnknownTopicOrPartition => 404,
         ErrorCode::MessageTooLarge => 413,
         ErrorCode::InvalidTopic | ErrorCode::InvalidRecord => 400,
-        ErrorCode::StorageError | ErrorCode::Closed => 503,
+        ErrorCode::StorageError | ErrorCode::ClusterError | ErrorCode::Closed => 503,
         _ => 500,
     }
 }

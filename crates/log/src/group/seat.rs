@@ -8,7 +8,7 @@
 //! Invariant: `held` only grows by what is in `target`, and what the group believes
 //! this member to have is never less than what the owner has: see [`Standing::claims`].
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use courant_model::{Positions, TopicPartition};
@@ -18,7 +18,7 @@ use super::{
     coordinator::{Coordinator, Joining},
     machine::{JoinRequest, Membership},
 };
-use crate::{Committed, Committer, LogError};
+use crate::{Committed, Committer, LogError, TransactionalProducer};
 
 #[derive(Debug)]
 pub(super) struct Seat {
@@ -210,6 +210,15 @@ impl Committer for SeatCommitter {
                 outcome => return outcome,
             }
         }
+    }
+
+    async fn transactional_producer(
+        &self,
+        _id: &str,
+        _timeout: Duration,
+    ) -> Result<Box<dyn TransactionalProducer>, LogError> {
+        let (action, state) = ("begin", "no coordinator");
+        Err(LogError::InvalidTransactionState { producer_id: -1, action, state })
     }
 
     fn clone_box(&self) -> Box<dyn Committer> {
