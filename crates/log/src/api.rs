@@ -363,6 +363,14 @@ pub trait Committer: Send + Sync + std::fmt::Debug {
     /// [`LogError::IllegalGeneration`] once the partitions are somebody else's.
     async fn commit(&self, positions: &Positions, metadata: &str) -> Result<(), LogError>;
 
+    /// What the group has committed on a partition by now. Offsets of an open
+    /// transaction do not count; once [`Self::transactional_producer`] answered, those
+    /// of the id's earlier producers are either here or will never be.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`]; storage and connection failures.
+    async fn committed(&self, partition: &TopicPartition) -> Result<Option<Committed>, LogError>;
+
     /// A producer whose transactions can also commit offsets of this membership. It
     /// fences every earlier producer of the same transactional id and ends what that
     /// one left open. A transaction open for longer than `timeout` is aborted.

@@ -212,6 +212,10 @@ impl Committer for SeatCommitter {
         }
     }
 
+    async fn committed(&self, partition: &TopicPartition) -> Result<Option<Committed>, LogError> {
+        Ok(self.0.coordinator.committed_on(&self.0.group, partition))
+    }
+
     async fn transactional_producer(
         &self,
         _id: &str,
