@@ -336,3 +336,56 @@ pub const CSV_ROW_BYTES_MAX: usize = 1024 * 1024;
 
 /// Fields of one CSV row.
 pub const CSV_FIELDS_MAX: usize = 4_096;
+
+/// Connections of Kafka clients at a time, unless set; each costs a socket, a task and
+/// some kilobytes.
+pub const BROKER_CONNECTIONS_MAX: usize = 16_384;
+
+/// Bytes of one Kafka request, but for produce: the assignments of a group of a
+/// thousand members fit.
+pub const BROKER_REQUEST_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Bytes of one produce request, unless set; Kafka's own default.
+pub const BROKER_PRODUCE_BYTES_MAX: usize = 100 * 1024 * 1024;
+
+/// Bytes of large Kafka requests in memory at a time, unless set.
+pub const BROKER_REQUESTS_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
+
+/// Fields and items of one Kafka request: 50,000 partitions in one are possible, while
+/// what they take in memory stays below some 50 MB.
+pub const BROKER_REQUEST_PARTS_MAX: usize = 500_000;
+
+/// Requests of one Kafka connection that are read and not yet answered; clients keep
+/// five in flight.
+pub const BROKER_PIPELINED_MAX: usize = 16;
+
+/// Bytes that a quiet Kafka connection reads at a time; what a thousand of them cost.
+pub const BROKER_READ_BYTES_MIN: usize = 4 * 1024;
+
+/// Bytes that a Kafka connection reads at a time, and of a request that needs no share
+/// of the memory for requests.
+pub const BROKER_READ_BYTES_MAX: usize = 64 * 1024;
+
+/// How long the first bytes of a Kafka request may take to follow one another.
+pub const BROKER_FRAME_MS_MAX: u64 = 30_000;
+
+/// Slowest that a Kafka request may arrive beyond that: 64 KiB a second.
+pub const BROKER_FRAME_BYTES_PER_MS_MIN: u64 = 64;
+
+/// Answers that one write to a Kafka client takes together.
+pub const BROKER_WRITE_SLICES_MAX: usize = 64;
+
+/// How long a Kafka client may leave its answers unread.
+pub const BROKER_WRITE_STALL_MS_MAX: u64 = 60_000;
+
+/// How long the TLS handshake of a Kafka client may take.
+pub const BROKER_HANDSHAKE_MS_MAX: u64 = 10_000;
+
+/// How long a stop of the broker waits for requests that are being answered.
+pub const BROKER_STOP_MS_MAX: u64 = 5_000;
+
+/// Wait after a connection could not be accepted.
+pub const BROKER_ACCEPT_RETRY_MS: u64 = 100;
+
+/// Lines about misbehaving Kafka clients that are logged in a second.
+pub const BROKER_COMPLAINTS_PER_SECOND_MAX: u64 = 10;

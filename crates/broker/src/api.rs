@@ -1,0 +1,87 @@
+//! The version table: every API that this broker speaks, and in which versions.
+//!
+//! Written by hand: what the protocol library can encode is not what works here. An
+//! API stands in [`APIS`] once its handler does all that its versions promise, and
+//! has its line in `dispatch`. Minimums are those of Kafka 4, which the clients of
+//! today expect.
+
+use kafka_protocol::messages::ApiKey;
+
+/// One API with the versions that work, first and last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Api {
+    pub(crate) key: ApiKey,
+    pub(crate) min: i16,
+    pub(crate) max: i16,
+}
+
+impl Api {
+    const fn new(key: ApiKey, min: i16, max: i16) -> Self {
+        Self { key, min, max }
+    }
+
+    pub(crate) const fn speaks(&self, version: i16) -> bool {
+        self.min <= version && version <= self.max
+    }
+}
+
+/// What is advertised, by key.
+pub(crate) const APIS: &[Api] =
+    &[Api::new(ApiKey::Metadata, 0, 12), Api::new(ApiKey::ApiVersions, 0, 4)];
+
+/// The row of an API; `None` where it is not spoken.
+pub(crate) fn find(key: ApiKey) -> Option<&'static Api> {
+    APIS.iter().find(|api| api.key == key)
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use kafka_protocol::{
+        messages::*,
+        protocol::{Decodable, Encodable, Request},
+    };
+
+    use super::*;
+
+    /// Encodes and decodes an empty request and response of each version.
+    fn codes<R>(api: &Api)
+    where
+        R: Request + Default + PartialEq + std::fmt::Debug,
+        R::Response: Default + PartialEq + std::fmt::Debug,
+    {
+        assert_eq!(R::KEY, api.key as i16);
+        for version in api.min..=api.max {
+            codes_one::<R>(api.key, version);
+            codes_one::<R::Response>(api.key, version);
+        }
+    }
+
+    fn codes_one<M: Encodable + Decodable + Default>(key: ApiKey, version: i16) {
+        let mut bytes = BytesMut::new();
+        M::default()
+            .encode(&mut bytes, version)
+            .unwrap_or_else(|error| panic!("{key:?} {version} does not encode: {error}"));
+        let mut bytes = bytes.freeze();
+        M::decode(&mut bytes, version)
+            .unwrap_or_else(|error| panic!("{key:?} {version} does not decode: {error}"));
+        assert!(bytes.is_empty(), "{key:?} {version} leaves bytes");
+    }
+
+    #[test]
+    fn every_advertised_version_encodes_and_decodes() {
+        for api in APIS {
+            match api.key {
+                ApiKey::Metadata => codes::<MetadataRequest>(api),
+                ApiKey::ApiVersions => codes::<ApiVersionsRequest>(api),
+                other => panic!("{other:?} is advertised and not tested here; add its line"),
+            }
+        }
+    }
+
+    #[test]
+    fn the_table_is_in_order_and_names_nothing_twice() {
+        assert!(APIS.windows(2).all(|pair| (pair[0].key as i16) < (pair[1].key as i16)));
+        assert!(APIS.iter().all(|api| api.min <= api.max));
+    }
+}

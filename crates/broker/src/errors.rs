@@ -1,0 +1,52 @@
+//! From the log's failures to Kafka's error codes. The one place that knows both.
+//!
+//! Where an API answers a failure otherwise than the rest, its handler says so.
+
+use courant_log::{ErrorCode, LogError};
+use kafka_protocol::{ResponseError, protocol::StrBytes};
+
+/// No error.
+pub(crate) const NONE: i16 = 0;
+
+/// Kafka's error for a failure of the log.
+pub(crate) fn response_error(error: &LogError) -> ResponseError {
+    match error.code() {
+        ErrorCode::UnknownTopicOrPartition => ResponseError::UnknownTopicOrPartition,
+        ErrorCode::TopicAlreadyExists => ResponseError::TopicAlreadyExists,
+        ErrorCode::InvalidTopic => ResponseError::InvalidTopicException,
+        ErrorCode::OffsetOutOfRange => ResponseError::OffsetOutOfRange,
+        ErrorCode::MessageTooLarge => ResponseError::MessageTooLarge,
+        ErrorCode::InvalidRecord => ResponseError::InvalidRecord,
+        ErrorCode::CorruptMessage => ResponseError::CorruptMessage,
+        ErrorCode::GroupIdNotFound => ResponseError::GroupIdNotFound,
+        ErrorCode::NonEmptyGroup => ResponseError::NonEmptyGroup,
+        ErrorCode::InvalidGroupId => ResponseError::InvalidGroupId,
+        ErrorCode::InvalidSessionTimeout => ResponseError::InvalidSessionTimeout,
+        ErrorCode::OffsetMetadataTooLarge => ResponseError::OffsetMetadataTooLarge,
+        ErrorCode::GroupMaxSizeReached => ResponseError::GroupMaxSizeReached,
+        ErrorCode::UnknownMemberId => ResponseError::UnknownMemberId,
+        ErrorCode::MemberIdRequired => ResponseError::MemberIdRequired,
+        ErrorCode::IllegalGeneration => ResponseError::IllegalGeneration,
+        ErrorCode::RebalanceInProgress => ResponseError::RebalanceInProgress,
+        ErrorCode::InconsistentGroupProtocol => ResponseError::InconsistentGroupProtocol,
+        ErrorCode::FencedInstanceId => ResponseError::FencedInstanceId,
+        ErrorCode::OutOfOrderSequenceNumber => ResponseError::OutOfOrderSequenceNumber,
+        ErrorCode::ProducerFenced => ResponseError::InvalidProducerEpoch,
+        ErrorCode::InvalidTxnState => ResponseError::InvalidTxnState,
+        ErrorCode::StorageError => ResponseError::KafkaStorageError,
+        ErrorCode::ClusterError => ResponseError::UnknownServerError,
+        // The client is to look for the leader again, and finds the broker that
+        // starts next.
+        ErrorCode::Closed => ResponseError::NotLeaderOrFollower,
+    }
+}
+
+/// The code of [`response_error`].
+pub(crate) fn error_code(error: &LogError) -> i16 {
+    response_error(error).code()
+}
+
+/// The failure in words, for responses that have room for them.
+pub(crate) fn error_message(error: &LogError) -> Option<StrBytes> {
+    Some(StrBytes::from_string(error.to_string()))
+}

@@ -1,0 +1,42 @@
+//! ApiVersions: what is spoken here. The first question of every client.
+//!
+//! Answers the version table, no features, and refuses names of client software that
+//! Kafka would refuse.
+
+use kafka_protocol::{
+    ResponseError,
+    messages::{ApiVersionsRequest, ApiVersionsResponse, api_versions_response::ApiVersion},
+};
+
+use crate::api::APIS;
+
+/// Answers ApiVersions 0 to 4.
+pub(crate) fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+    let names = [&request.client_software_name, &request.client_software_version];
+    if version >= 3 && !names.into_iter().all(|name| is_software_name(name)) {
+        return ApiVersionsResponse::default()
+            .with_error_code(ResponseError::InvalidRequest.code());
+    }
+    spoken(version)
+}
+
+/// The version table.
+pub(crate) fn spoken(version: i16) -> ApiVersionsResponse {
+    let keys = APIS.iter().map(|api| {
+        ApiVersion::default()
+            .with_api_key(api.key as i16)
+            .with_min_version(api.min)
+            .with_max_version(api.max)
+    });
+    let response = ApiVersionsResponse::default().with_api_keys(keys.collect());
+    // No features are finalised, now and at any epoch.
+    if version >= 3 { response.with_finalized_features_epoch(0) } else { response }
+}
+
+/// Letters, digits, `-` and `.`, beginning and ending with a letter or digit.
+fn is_software_name(name: &str) -> bool {
+    let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.');
+    let ends = name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name.ends_with(|c: char| c.is_ascii_alphanumeric());
+    ends && name.chars().all(inside)
+}

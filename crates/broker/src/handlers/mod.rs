@@ -1,0 +1,12 @@
+//! What each API does: one file for each family, one function for each API.
+//!
+//! A handler takes the context, a decoded request and its version, asks the log, and
+//! answers with a response in which every failure has its code; it never ends the
+//! connection. Fields that the version lacks must keep their defaults, or the
+//! response does not encode.
+//!
+//! A new API needs a function here, a row in [`crate::api::APIS`] with a line in the
+//! test below it, and a line in [`crate::dispatch::handle`].
+
+pub(crate) mod api_versions;
+pub(crate) mod metadata;

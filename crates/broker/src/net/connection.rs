@@ -1,0 +1,219 @@
+//! One client's connection: frames in, answers out, in order.
+//!
+//! Three loops run in one task. Reading keeps a few frames ahead and notices when the
+//! client goes; working takes one request after the other, as Kafka does; writing
+//! sends what is ready, as much as there is with one call. Only produce requests
+//! overlap: their batches are handed to the log in order, and the next request is
+//! taken while they become durable.
+//!
+//! When the client has gone or the broker stops, requests that were read are still
+//! worked on, but nothing waits any more.
+
+use std::{collections::VecDeque, io, io::IoSlice, sync::Arc, time::Duration};
+
+use bytes::{Buf, Bytes};
+use courant_model::limits::{
+    BROKER_PIPELINED_MAX, BROKER_WRITE_SLICES_MAX, BROKER_WRITE_STALL_MS_MAX,
+};
+use futures::{FutureExt, future::BoxFuture};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout,
+};
+
+use super::frame::{Frame, FrameError, FrameReader};
+use crate::{
+    context::{Broker, Connection, Context},
+    dispatch::{self, Call, Refused, Reply},
+};
+
+/// Why a connection ended other than by its client's will.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Broken {
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the client does not read its answers")]
+    Stalled,
+    #[error(transparent)]
+    Write(io::Error),
+}
+
+impl Broken {
+    /// Whether the client did what no client should.
+    pub(super) const fn is_misbehaviour(&self) -> bool {
+        match self {
+            Self::Frame(FrameError::Io(_) | FrameError::Silent) | Self::Write(_) => false,
+            Self::Frame(_) | Self::Refused(_) | Self::Stalled => true,
+        }
+    }
+}
+
+/// An answer on its way to the writer, with its request's place and memory.
+struct Answer {
+    reply: BoxFuture<'static, Result<Option<Bytes>, Refused>>,
+    _place: OwnedSemaphorePermit,
+    _memory: Option<OwnedSemaphorePermit>,
+}
+
+/// Serves a connection until its client closes it, misbehaves, or the broker stops.
+///
+/// # Errors
+/// [`Broken`].
+pub(super) async fn run<S>(
+    stream: S,
+    broker: &Arc<Broker>,
+    connection: &Arc<Connection>,
+) -> Result<(), Broken>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let (read, write) = tokio::io::split(stream);
+    let limits = &broker.options.limits;
+    let reader = FrameReader::new(read, limits.request_bytes.as_usize(), limits.idle);
+    let (frames_in, frames) = mpsc::channel(BROKER_PIPELINED_MAX);
+    let (answers_in, answers) = mpsc::channel(BROKER_PIPELINED_MAX);
+    tokio::try_join!(
+        read_frames(reader, broker, connection, frames_in),
+        work(broker, connection, frames, answers_in),
+        write_answers(write, broker, answers),
+    )?;
+    Ok(())
+}
+
+/// Reads until the client closes or the broker stops.
+async fn read_frames<R: AsyncRead + Unpin>(
+    mut reader: FrameReader<R>,
+    broker: &Broker,
+    connection: &Connection,
+    frames: mpsc::Sender<Frame>,
+) -> Result<(), Broken> {
+    loop {
+        let frame = tokio::select! {
+            biased;
+            frame = reader.next(&broker.bounds) => frame,
+            () = connection.closing.cancelled() => return Ok(()),
+        };
+        let Some(frame) = frame? else { break };
+        broker.telemetry.received_bytes.increment(frame.bytes.len() as u64 + 4);
+        if frames.send(frame).await.is_err() {
+            break;
+        }
+    }
+    connection.closing.cancel();
+    Ok(())
+}
+
+/// Takes one request after the other; hands the answers on in the same order.
+async fn work(
+    broker: &Arc<Broker>,
+    connection: &Arc<Connection>,
+    mut frames: mpsc::Receiver<Frame>,
+    answers: mpsc::Sender<Answer>,
+) -> Result<(), Broken> {
+    let places = Arc::new(Semaphore::new(BROKER_PIPELINED_MAX));
+    while let Some(frame) = frames.recv().await {
+        let call = Call::open(frame.bytes)?;
+        broker.telemetry.request(call.api);
+        let client_id = call.client_id.clone();
+        let (broker, connection) = (Arc::clone(broker), Arc::clone(connection));
+        let context = Context { broker, connection, client_id };
+        // Whatever is not produced waits for what was produced before it.
+        let places_needed = if call.overlaps() { 1 } else { BROKER_PIPELINED_MAX as u32 };
+        let Ok(place) = Arc::clone(&places).acquire_many_owned(places_needed).await else { break };
+        let reply = if call.waits() {
+            tokio::select! {
+                biased;
+                reply = dispatch::handle(&context, &call) => reply?,
+                () = given_up(&context) => continue,
+            }
+        } else {
+            dispatch::handle(&context, &call).await?
+        };
+        let reply = match reply {
+            Reply::Ready(bytes) => futures::future::ready(Ok(Some(bytes))).boxed(),
+            Reply::Later(reply) => reply,
+            Reply::None => continue,
+        };
+        let answer = Answer { reply, _place: place, _memory: frame.memory };
+        if answers.send(answer).await.is_err() {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Ends a while after nobody waits any more: handlers that end early by themselves do
+/// so before.
+async fn given_up(context: &Context) {
+    context.connection.closing.cancelled().await;
+    tokio::task::yield_now().await;
+}
+
+/// Writes answers in order; those that are ready go together.
+async fn write_answers<W: AsyncWrite + Unpin>(
+    mut stream: W,
+    broker: &Broker,
+    mut answers: mpsc::Receiver<Answer>,
+) -> Result<(), Broken> {
+    let mut ready = VecDeque::new();
+    let mut next = None;
+    loop {
+        let mut answer = match next.take() {
+            Some(answer) => answer,
+            None => match answers.recv().await {
+                Some(answer) => answer,
+                None => break,
+            },
+        };
+        ready.extend((&mut answer.reply).await?);
+        drop(answer);
+        while ready.len() < BROKER_WRITE_SLICES_MAX
+            && let Ok(mut answer) = answers.try_recv()
+        {
+            match (&mut answer.reply).now_or_never() {
+                Some(reply) => ready.extend(reply?),
+                None => {
+                    next = Some(answer);
+                    break;
+                }
+            }
+        }
+        let bytes: usize = ready.iter().map(Bytes::len).sum();
+        write_all(&mut stream, &mut ready).await?;
+        broker.telemetry.sent_bytes.increment(bytes as u64);
+    }
+    stream.shutdown().await.map_err(Broken::Write)
+}
+
+async fn write_all<W: AsyncWrite + Unpin>(
+    stream: &mut W,
+    ready: &mut VecDeque<Bytes>,
+) -> Result<(), Broken> {
+    while !ready.is_empty() {
+        let slices: Vec<_> = ready.iter().map(|bytes| IoSlice::new(bytes)).collect();
+        let stall = Duration::from_millis(BROKER_WRITE_STALL_MS_MAX);
+        let written = timeout(stall, stream.write_vectored(&slices));
+        let mut written = written.await.map_err(|_| Broken::Stalled)?.map_err(Broken::Write)?;
+        if written == 0 {
+            return Err(Broken::Write(io::ErrorKind::WriteZero.into()));
+        }
+        while let Some(front) = ready.front_mut()
+            && written > 0
+        {
+            let step = written.min(front.len());
+            front.advance(step);
+            written -= step;
+            if front.is_empty() {
+                ready.pop_front();
+            }
+        }
+    }
+    // Bytes may rest within TLS.
+    timeout(Duration::from_millis(BROKER_WRITE_STALL_MS_MAX), stream.flush())
+        .await
+        .map_err(|_| Broken::Stalled)?
+        .map_err(Broken::Write)
+}

@@ -1,0 +1,13 @@
+//! Connections: accepting them, their frames, their bounds.
+//!
+//! `listener` accepts and stops; `connection` moves one client's requests through
+//! the handlers, in order; `frame` reads them off the wire; `limits` holds what all
+//! connections share. Nothing here knows what a request means, but for its API's key.
+
+mod connection;
+mod frame;
+mod limits;
+mod listener;
+
+pub(crate) use limits::Bounds;
+pub use listener::serve;
