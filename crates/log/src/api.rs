@@ -9,13 +9,13 @@ use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
 use courant_model::{
-    ByteSize, Offset, PartitionId, Position, Positions, Record, Span, StoredRecord, Timestamp,
-    TopicName, TopicPartition,
+    Offset, PartitionId, Position, Positions, Record, StoredRecord, Timestamp, TopicName,
+    TopicPartition,
 };
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::LogError;
+use crate::{LogError, TopicSettings};
 
 /// A partitioned, append-only, durable log with consumer groups.
 #[async_trait]
@@ -160,51 +160,6 @@ pub struct TopicSpec {
     /// 1 to [`courant_model::limits::PARTITIONS_PER_TOPIC_MAX`].
     pub partitions: i32,
     pub settings: TopicSettings,
-}
-
-/// A topic's settings; the names in brackets are Kafka's.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct TopicSettings {
-    /// Records older than this go (`retention.ms`). Default 7 days; `None` keeps all.
-    pub retention_time: Option<Span>,
-    /// A partition larger than this loses its oldest segments (`retention.bytes`).
-    pub retention_bytes: Option<ByteSize>,
-    /// `delete`, `compact` or both (`cleanup.policy`).
-    pub cleanup: Retention,
-    /// A segment is closed at this size (`segment.bytes`). Default 256 MiB.
-    pub segment_bytes: ByteSize,
-    /// … or at this age (`segment.ms`). Default 7 days.
-    pub segment_time: Span,
-    /// How long a tombstone stays after compaction (`delete.retention.ms`). Default 1 day.
-    pub tombstone_retention: Span,
-    /// Largest record batch (`max.message.bytes`). Default 16 MiB.
-    pub message_bytes_max: ByteSize,
-}
-
-/// What happens to old records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Retention {
-    Delete,
-    Compact,
-    CompactAndDelete,
-}
-
-impl Default for TopicSettings {
-    fn default() -> Self {
-        Self {
-            retention_time: Some(Span::from_duration(Duration::from_secs(7 * 86_400))),
-            retention_bytes: None,
-            cleanup: Retention::Delete,
-            segment_bytes: ByteSize::from_bytes(256 << 20),
-            segment_time: Span::from_duration(Duration::from_secs(7 * 86_400)),
-            tombstone_retention: Span::from_duration(Duration::from_secs(86_400)),
-            message_bytes_max: ByteSize::from_bytes(
-                courant_model::limits::MESSAGE_BYTES_MAX as u64,
-            ),
-        }
-    }
 }
 
 /// A change to a topic; what is `None` stays.
@@ -454,13 +409,15 @@ pub struct GroupSummary {
     pub members: usize,
 }
 
-/// Kafka's states of a classic group.
+/// Kafka's states of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupState {
     Empty,
     PreparingRebalance,
     CompletingRebalance,
+    /// Members of a consumer group (KIP-848) are on their way to what they are to hold.
+    Reconciling,
     Stable,
     Dead,
 }

@@ -26,6 +26,8 @@ pub enum LogError {
     RecordTooLarge { topic: TopicName, found_bytes: usize, max_bytes: usize },
     #[error("record for topic \"{topic}\" is refused: {why}")]
     InvalidRecord { topic: TopicName, why: &'static str },
+    #[error("timestamp {found_ms} of a record for topic \"{topic}\" is refused: {why}")]
+    InvalidTimestamp { topic: TopicName, found_ms: i64, why: String },
     #[error("record batch for partition {partition} is corrupt: {why}")]
     CorruptBatch { partition: TopicPartition, why: String },
     #[error("group \"{group}\" does not exist; see `courant group list`")]
@@ -68,6 +70,24 @@ pub enum LogError {
     ProducerFenced { producer_id: i64, found: i16, current: i16 },
     #[error("producer {producer_id} cannot {action} in transaction state {state}")]
     InvalidTransactionState { producer_id: i64, action: &'static str, state: &'static str },
+    #[error(
+        "member \"{member}\" of group \"{group}\" speaks for epoch {found}, it is at {expected}; join again"
+    )]
+    FencedMemberEpoch { group: String, member: String, found: i32, expected: i32 },
+    #[error(
+        "member \"{member}\" of group \"{group}\" uses epoch {found}, it is at {expected}; send a heartbeat first"
+    )]
+    StaleMemberEpoch { group: String, member: String, found: i32, expected: i32 },
+    #[error("instance \"{instance}\" of group \"{group}\" is still in use by another member")]
+    UnreleasedInstance { group: String, instance: String },
+    #[error("regular expression {pattern:?} is invalid: {why}")]
+    InvalidRegex { pattern: String, why: String },
+    #[error("group \"{group}\" is not a {asked} group")]
+    WrongGroupKind { group: String, asked: &'static str },
+    #[error(
+        "group \"{group}\" is subscribed to topic \"{topic}\"; its offsets stay until it is not"
+    )]
+    GroupSubscribed { group: String, topic: TopicName },
     #[error("the disk is full: {action} needs space; free some, appends go on by themselves")]
     DiskFull { action: String },
     #[error("{action} failed: {source}")]
@@ -101,6 +121,7 @@ pub enum ErrorCode {
     MessageTooLarge,
     InvalidRecord,
     CorruptMessage,
+    InvalidTimestamp,
     GroupIdNotFound,
     NonEmptyGroup,
     InvalidGroupId,
@@ -113,6 +134,11 @@ pub enum ErrorCode {
     RebalanceInProgress,
     InconsistentGroupProtocol,
     FencedInstanceId,
+    FencedMemberEpoch,
+    StaleMemberEpoch,
+    UnreleasedInstanceId,
+    InvalidRegularExpression,
+    GroupSubscribedToTopic,
     OutOfOrderSequenceNumber,
     ProducerFenced,
     InvalidTxnState,
@@ -132,6 +158,7 @@ impl ErrorCode {
             Self::MessageTooLarge => "message_too_large",
             Self::InvalidRecord => "invalid_record",
             Self::CorruptMessage => "corrupt_message",
+            Self::InvalidTimestamp => "invalid_timestamp",
             Self::GroupIdNotFound => "group_id_not_found",
             Self::NonEmptyGroup => "non_empty_group",
             Self::InvalidGroupId => "invalid_group_id",
@@ -144,6 +171,11 @@ impl ErrorCode {
             Self::RebalanceInProgress => "rebalance_in_progress",
             Self::InconsistentGroupProtocol => "inconsistent_group_protocol",
             Self::FencedInstanceId => "fenced_instance_id",
+            Self::FencedMemberEpoch => "fenced_member_epoch",
+            Self::StaleMemberEpoch => "stale_member_epoch",
+            Self::UnreleasedInstanceId => "unreleased_instance_id",
+            Self::InvalidRegularExpression => "invalid_regular_expression",
+            Self::GroupSubscribedToTopic => "group_subscribed_to_topic",
             Self::OutOfOrderSequenceNumber => "out_of_order_sequence_number",
             Self::ProducerFenced => "producer_fenced",
             Self::InvalidTxnState => "invalid_txn_state",
@@ -176,7 +208,8 @@ impl LogError {
             Self::RecordTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::InvalidRecord { .. } => ErrorCode::InvalidRecord,
             Self::CorruptBatch { .. } => ErrorCode::CorruptMessage,
-            Self::UnknownGroup { .. } => ErrorCode::GroupIdNotFound,
+            Self::InvalidTimestamp { .. } => ErrorCode::InvalidTimestamp,
+            Self::UnknownGroup { .. } | Self::WrongGroupKind { .. } => ErrorCode::GroupIdNotFound,
             Self::GroupNotEmpty { .. } => ErrorCode::NonEmptyGroup,
             Self::InvalidGroup { .. } => ErrorCode::InvalidGroupId,
             Self::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
@@ -188,6 +221,11 @@ impl LogError {
             Self::RebalanceInProgress { .. } => ErrorCode::RebalanceInProgress,
             Self::InconsistentProtocol { .. } => ErrorCode::InconsistentGroupProtocol,
             Self::FencedInstance { .. } => ErrorCode::FencedInstanceId,
+            Self::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
+            Self::StaleMemberEpoch { .. } => ErrorCode::StaleMemberEpoch,
+            Self::UnreleasedInstance { .. } => ErrorCode::UnreleasedInstanceId,
+            Self::InvalidRegex { .. } => ErrorCode::InvalidRegularExpression,
+            Self::GroupSubscribed { .. } => ErrorCode::GroupSubscribedToTopic,
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::ProducerFenced { .. } => ErrorCode::ProducerFenced,
             Self::InvalidTransactionState { .. } => ErrorCode::InvalidTxnState,

@@ -18,15 +18,20 @@ mod options;
 mod partition;
 mod partitioner;
 mod segment;
+mod settings;
 
 pub use api::{
     Appended, AutoOffsetReset, Committed, Committer, GroupChange, GroupDescription, GroupMember,
     GroupOffset, GroupState, GroupSummary, Log, MemberDescription, PartitionOffsets,
-    PartitionReader, Read, ReadLimit, Retention, Subscription, TopicChange, TopicDescription,
-    TopicSettings, TopicSpec, TransactionalProducer,
+    PartitionReader, Read, ReadLimit, Subscription, TopicChange, TopicDescription, TopicSpec,
+    TransactionalProducer,
 };
-pub use embedded::{EmbeddedLog, FetchLimit};
+pub use embedded::{EmbeddedLog, FetchLimit, LEADER_EPOCH};
 pub use error::{ErrorCode, LogError};
 pub use options::{Durability, DurabilityError, LogOptions};
 pub use partition::{AbortedTransaction, Ends, Fetched, RecoveryReport, Stop};
 pub use partitioner::partition_of;
+pub use settings::{
+    ConfigEntry, ConfigError, ConfigKind, Ratio, RatioError, Retention, TimestampSource,
+    TopicSettings,
+};

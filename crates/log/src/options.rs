@@ -8,7 +8,7 @@ use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 use courant_model::{Clock, Span, SystemClock};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::batch::Compression;
+use crate::{batch::Compression, group::GroupOptions};
 
 /// When an append is answered and visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -45,6 +45,8 @@ pub struct LogOptions {
     /// How often old records go and compaction looks for work. Default 30 s; `None`
     /// leaves it to calls of [`crate::EmbeddedLog::housekeep`].
     pub housekeeping: Option<Duration>,
+    /// How consumer groups behave.
+    pub groups: GroupOptions,
 }
 
 impl Default for LogOptions {
@@ -54,6 +56,7 @@ impl Default for LogOptions {
             clock: Arc::new(SystemClock),
             compression: Compression::None,
             housekeeping: Some(Duration::from_secs(30)),
+            groups: GroupOptions::default(),
         }
     }
 }

@@ -6,7 +6,7 @@
 //! field; whether the checksum holds is asked in the parent module.
 
 use courant_model::{
-    Offset,
+    Offset, Timestamp,
     limits::{BATCH_RECORDS_MAX, MESSAGE_BYTES_MAX},
 };
 
@@ -166,6 +166,12 @@ impl BatchHeader {
         advance_sequence(self.producer.base_sequence, self.last_offset_delta)
     }
 
+    /// The same batch with its body packed another way, or not at all.
+    pub(super) const fn packed_by(mut self, compression: Compression) -> Self {
+        self.attributes = (self.attributes & !COMPRESSION_MASK) | compression.code();
+        self
+    }
+
     /// How the records are packed.
     ///
     /// # Errors
@@ -222,6 +228,19 @@ pub(super) fn attributes(
 pub fn rewrite_place(batch: &mut [u8], base_offset: Offset, leader_epoch: i32) {
     batch[0..8].copy_from_slice(&base_offset.to_be_bytes());
     batch[12..16].copy_from_slice(&leader_epoch.to_be_bytes());
+}
+
+/// Gives a batch the log's own time, in its bytes and in `header`.
+///
+/// # Panics
+/// As [`rewrite_place`].
+pub(crate) fn stamp(batch: &mut [u8], header: &mut BatchHeader, at: Timestamp) {
+    header.attributes |= LOG_APPEND_TIME;
+    header.max_timestamp = at.as_millis();
+    batch[21..23].copy_from_slice(&header.attributes.to_be_bytes());
+    batch[35..43].copy_from_slice(&header.max_timestamp.to_be_bytes());
+    header.crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
+    batch[17..21].copy_from_slice(&header.crc.to_be_bytes());
 }
 
 /// The sequence number `by` steps on; Kafka's wrap to 0 after `i32::MAX`.

@@ -21,7 +21,7 @@ mod varint;
 use bytes::Bytes;
 use courant_model::{Offset, Record, Timestamp};
 
-pub(crate) use self::header::advance_sequence;
+pub(crate) use self::header::{advance_sequence, stamp};
 use self::record::{RecordView, RecordViews};
 pub use self::{
     compression::Compression,
@@ -166,6 +166,32 @@ pub fn validate(bytes: &Bytes) -> Result<BatchHeader, BatchError> {
         }
     }
     Ok(header)
+}
+
+/// Packs a batch's body another way; everything but its size stays.
+///
+/// # Errors
+/// Any [`BatchError`] of a body that does not unpack.
+pub fn repack(bytes: &Bytes, compression: Compression) -> Result<(BatchHeader, Bytes), BatchError> {
+    let open = OpenBatch::open(bytes)?;
+    let mut batch = vec![0; HEADER_BYTES];
+    compression.pack(&open.body, &mut batch)?;
+    open.header.packed_by(compression).seal(&mut batch);
+    Ok((BatchHeader::parse(&batch)?, batch.into()))
+}
+
+/// The smallest and the largest timestamp of a batch's records.
+///
+/// # Errors
+/// Any [`BatchError`].
+pub fn timestamps(bytes: &Bytes) -> Result<Option<(Timestamp, Timestamp)>, BatchError> {
+    let open = OpenBatch::open(bytes)?;
+    let mut range: Option<(i64, i64)> = None;
+    for view in RecordViews::new(&open.body, &open.header) {
+        let at = open.header.base_timestamp.wrapping_add(view?.timestamp_delta);
+        range = Some(range.map_or((at, at), |(min, max)| (min.min(at), max.max(at))));
+    }
+    Ok(range.map(|(min, max)| (Timestamp::from_millis(min), Timestamp::from_millis(max))))
 }
 
 /// Whether every record of a validated batch has a key.

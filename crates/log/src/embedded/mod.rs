@@ -8,6 +8,7 @@
 //! (markers, last stable offset, aborted lists); who begins and ends them, a
 //! transaction coordinator, is not: nobody should be offered transactions yet.
 
+mod admit;
 mod core;
 mod log;
 mod meta;
@@ -27,16 +28,18 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 pub use self::core::FetchLimit;
+pub(crate) use self::topic::SEGMENT_BYTES_MIN;
 use self::{
     core::{Core, blocking},
     offsets::OffsetsTopic,
     topic::Topic,
     upkeep::Upkeep,
 };
+pub use crate::partition::LEADER_EPOCH;
 use crate::{
-    Appended, LogError, LogOptions, Retention, TopicDescription, batch,
+    Appended, LogError, LogOptions, TopicDescription,
     disk::{Disk, LocalDisk, doing},
-    group::{Coordinator, GroupOptions, OFFSETS_TOPIC, TopicPartitions},
+    group::{Coordinator, OFFSETS_TOPIC, TopicPartitions},
     partition::{Ends, Environment, Fetched, RecoveryReport},
 };
 
@@ -75,7 +78,7 @@ impl EmbeddedLog {
         lock: Option<File>,
         options: LogOptions,
     ) -> Result<(Self, Vec<RecoveryReport>), LogError> {
-        let LogOptions { durability, clock, compression, .. } = options.clone();
+        let LogOptions { durability, clock, compression, groups, .. } = options.clone();
         let environment = Environment { disk, clock: Arc::clone(&clock), durability };
         let root = folder.to_owned();
         let (core, reports) =
@@ -83,7 +86,7 @@ impl EmbeddedLog {
         let core = Arc::new(core);
         let store = Arc::new(OffsetsTopic::new(Arc::clone(&core))?);
         let topics = partition_counts(&core)?;
-        let groups = Coordinator::open(store, topics, clock, GroupOptions::default()).await?;
+        let groups = Coordinator::open(store, topics, clock, groups).await?;
         let upkeep = Arc::new(Upkeep::start(&core, &options));
         Ok((Self { core, groups, _upkeep: upkeep }, reports))
     }
@@ -106,13 +109,14 @@ impl EmbeddedLog {
         Ok(self.core.topics()?.iter().map(|topic| topic.describe()).collect())
     }
 
-    /// Appends one batch as a producer encoded it; only its place is written into it.
-    /// Answers when it is as durable as the log promises. A repeated batch of an
+    /// Appends one batch as a producer encoded it; only its place is written into it,
+    /// unless the topic has a compression or timestamps of its own. Answers when it is as durable as the log promises. A repeated batch of an
     /// idempotent producer is answered with its first offsets.
     ///
     /// # Errors
     /// [`LogError::CorruptBatch`] for anything that [`batch::validate`] refuses,
     /// control batches and batches of transactions; [`LogError::RecordTooLarge`];
+    /// [`LogError::InvalidRecord`], [`LogError::InvalidTimestamp`] by the topic's settings;
     /// [`LogError::OutOfOrderSequence`]; [`LogError::ProducerFenced`];
     /// [`LogError::InvalidTopic`] for the log's own topics; storage failures.
     ///
@@ -126,20 +130,8 @@ impl EmbeddedLog {
         check_public(&partition.topic)?;
         let topic = self.core.topic(&partition.topic)?;
         let found = topic.partition(partition.partition)?;
-        let max_bytes = topic.settings().message_bytes_max.as_usize();
-        if bytes.len() > max_bytes {
-            let (topic, found_bytes) = (partition.topic.clone(), bytes.len());
-            return Err(LogError::RecordTooLarge { topic, found_bytes, max_bytes });
-        }
-        let refused = |why: String| LogError::CorruptBatch { partition: partition.clone(), why };
-        let header = batch::validate(&bytes).map_err(|error| refused(error.to_string()))?;
-        if header.is_control() || header.is_transactional() {
-            return Err(refused("it belongs to a transaction, which nobody has begun".to_owned()));
-        }
-        if topic.settings().cleanup != Retention::Delete && !batch::has_keys(&bytes) {
-            let (topic, why) = (partition.topic.clone(), produce::NEEDS_KEY);
-            return Err(LogError::InvalidRecord { topic, why });
-        }
+        let now = self.core.environment.clock.now();
+        let (bytes, header) = admit::admit(partition, &topic.settings(), bytes, now)?;
         self.core.submit(found, bytes, header, None).await?.done().await
     }
 
@@ -244,7 +236,8 @@ async fn pack(
     partition: Option<PartitionId>,
     records: Vec<Record>,
 ) -> Result<Vec<produce::Packed>, LogError> {
-    let (now, compression) = (core.environment.clock.now(), core.compression);
+    let now = core.environment.clock.now();
+    let compression = topic.settings().compression.unwrap_or(core.compression);
     let bytes: usize = records.iter().map(Record::size_bytes).sum();
     if bytes <= courant_model::limits::APPEND_BATCH_BYTES {
         return produce::pack(topic, partition, records, compression, now);
@@ -276,7 +269,8 @@ fn lock(folder: &Path) -> Result<File, LogError> {
     }
 }
 
-fn is_internal(topic: &TopicName) -> bool {
+/// Whether a topic is the log's own.
+pub(crate) fn is_internal(topic: &TopicName) -> bool {
     topic.as_str() == OFFSETS_TOPIC
 }
 

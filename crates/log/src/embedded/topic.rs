@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// Smallest segment: below it a roll costs more than what it holds.
-const SEGMENT_BYTES_MIN: u64 = 1024;
+pub(crate) const SEGMENT_BYTES_MIN: u64 = 1024;
 
 /// An open topic.
 #[derive(Debug)]

@@ -17,7 +17,10 @@ use uuid::Uuid;
 
 use super::{
     assign::{AssignmentStrategy, TopicPartitions},
-    machine::{Group, GroupSnapshot, JoinRequest, Joined, Membership, SyncRequest, Synced},
+    consumer::{ConsumerGroupSnapshot, ConsumerMemberSnapshot},
+    machine::{
+        GroupSnapshot, JoinRequest, Joined, MemberSnapshot, Membership, SyncRequest, Synced,
+    },
     protocol::{CONSUMER_PROTOCOL, MemberAssignment},
     reader::PartitionSource,
     records::{GroupRecord, StoredOffset},
@@ -44,6 +47,13 @@ pub struct GroupOptions {
     /// How long a rebalance waits for members of this process. Default 60 s; only the
     /// eager strategies ever come near it.
     pub rebalance_timeout: Duration,
+    /// Without a heartbeat for this long a member of a consumer group (KIP-848) is out
+    /// (`group.consumer.session.timeout.ms`). Default 45 s.
+    pub consumer_session_timeout: Duration,
+    /// How often members of consumer groups send heartbeats
+    /// (`group.consumer.heartbeat.interval.ms`). Default 1 s, not Kafka's 5 s: they hear
+    /// of a new target with the next one, and one costs next to nothing.
+    pub consumer_heartbeat_interval: Duration,
     /// How long offsets outlive the last member (`offsets.retention.minutes`).
     /// Default 7 days.
     pub offsets_retention: Duration,
@@ -59,6 +69,8 @@ impl Default for GroupOptions {
             session_timeout_min: Duration::from_millis(100),
             session_timeout_max: Duration::from_secs(30 * 60),
             rebalance_timeout: Duration::from_secs(60),
+            consumer_session_timeout: Duration::from_secs(45),
+            consumer_heartbeat_interval: Duration::from_secs(1),
             offsets_retention: Duration::from_secs(7 * 86_400),
             strategies: vec![AssignmentStrategy::CooperativeSticky],
         }
@@ -68,7 +80,7 @@ impl Default for GroupOptions {
 /// All consumer groups of one log. Cheap to clone; the last clone stops its tasks.
 #[derive(Debug, Clone)]
 pub struct Coordinator {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     _tasks: Arc<Tasks>,
 }
 
@@ -149,6 +161,7 @@ impl Coordinator {
                 false
             }
         });
+        self.shared.tell_consumers();
         outcome
     }
 
@@ -291,16 +304,7 @@ impl Coordinator {
         let shared = &self.shared;
         self.shared
             .write(|state| {
-                let check = shared.act(state, group, false, |turn| {
-                    turn.machine.check_commit(membership, turn.now_ms)
-                });
-                match check {
-                    Err(LogError::UnknownGroup { .. }) if membership.generation < 0 => {
-                        state.check_room(group)?;
-                    }
-                    Err(error) => return Err(unknown_member_of(error, &membership.member_id)),
-                    Ok(allowed) => allowed?,
-                }
+                shared.check_commit(state, group, membership)?;
                 Ok(records)
             })
             .await
@@ -326,25 +330,45 @@ impl Coordinator {
     pub fn groups(&self) -> Vec<GroupSummary> {
         let state = self.shared.state.lock();
         let kept = state.table.iter().map(|(id, _)| id);
-        let ids: BTreeSet<&String> = state.live.keys().chain(kept).collect();
+        let ids: BTreeSet<&String> =
+            state.live.keys().chain(state.consumers.keys()).chain(kept).collect();
         ids.into_iter()
             .map(|id| {
                 let machine = state.live.get(id).map(|live| &live.machine);
-                GroupSummary {
-                    id: id.clone(),
-                    state: machine.map_or(GroupState::Empty, Group::state),
-                    members: machine.map_or(0, Group::member_count),
-                }
+                let (of, members) = state.consumer_state(id).unwrap_or_else(|| {
+                    machine.map_or((GroupState::Empty, 0), |one| (one.state(), one.member_count()))
+                });
+                GroupSummary { id: id.clone(), state: of, members }
             })
             .collect()
     }
 
-    /// A group and its members as the protocol sees them.
+    /// The kind of a group and the protocol that its members speak; `None` for a group
+    /// that does not exist.
+    pub fn kind(&self, group: &str) -> Option<GroupKind> {
+        let state = self.shared.state.lock();
+        if state.consumer_state(group).is_some() {
+            return Some(GroupKind::Consumer);
+        }
+        let live = state.live.get(group).and_then(|live| live.machine.protocol_type());
+        let kept = state.table.get(group);
+        let stored = kept.and_then(|kept| kept.group.as_ref());
+        let protocol_type = live.or(stored.map(|stored| stored.protocol_type.as_str()));
+        let is_known = kept.is_some() || state.live.contains_key(group);
+        is_known.then(|| GroupKind::Classic {
+            protocol_type: protocol_type.unwrap_or_default().to_owned(),
+        })
+    }
+
+    /// A classic group and its members as the protocol sees them.
     ///
     /// # Errors
-    /// [`LogError::UnknownGroup`].
+    /// [`LogError::UnknownGroup`]; [`LogError::WrongGroupKind`] for a consumer group.
     pub fn snapshot(&self, group: &str) -> Result<GroupSnapshot, LogError> {
         let state = self.shared.state.lock();
+        if state.consumer_state(group).is_some() {
+            return Err(LogError::WrongGroupKind { group: group.to_owned(), asked: "classic" });
+        }
         if let Some(live) = state.live.get(group) {
             return Ok(live.machine.snapshot());
         }
@@ -368,19 +392,12 @@ impl Coordinator {
         group: &str,
         source: &dyn PartitionSource,
     ) -> Result<GroupDescription, LogError> {
-        let snapshot = self.snapshot(group)?;
-        let is_consumer = snapshot.protocol_type == CONSUMER_PROTOCOL;
-        let members = snapshot.members.into_iter().map(|member| {
-            let assignment = MemberAssignment::decode(&member.assignment).unwrap_or_default();
-            let partitions = if is_consumer { assignment.partitions } else { BTreeSet::new() };
-            MemberDescription {
-                id: member.id,
-                instance_id: member.instance_id,
-                client_id: member.client_id,
-                partitions: partitions.into_iter().collect(),
+        let mut description = match self.snapshot(group) {
+            Err(LogError::WrongGroupKind { .. }) => {
+                describe_consumer(group, self.consumer_snapshot(group)?)
             }
-        });
-        let members = members.collect();
+            snapshot => describe_classic(group, snapshot?),
+        };
         let mut offsets = Vec::new();
         for (partition, committed) in self.committed(group) {
             let end = match source.partition_offsets(&partition).await {
@@ -392,14 +409,8 @@ impl Coordinator {
             let committed = committed.offset;
             offsets.push(GroupOffset { partition, committed, end, lag: (end - committed).max(0) });
         }
-        Ok(GroupDescription {
-            id: group.to_owned(),
-            state: snapshot.state,
-            generation: snapshot.generation,
-            strategy: snapshot.protocol,
-            members,
-            offsets,
-        })
+        description.offsets = offsets;
+        Ok(description)
     }
 
     /// Sets offsets by hand, with empty metadata; the group may be a new one.
@@ -437,13 +448,58 @@ impl Coordinator {
         self.shared
             .write(|state| {
                 state.check_empty(group)?;
-                let was_live = state.drop_live(group);
-                if !was_live && state.table.get(group).is_none() {
+                if !state.is_known(group) {
                     return Err(unknown_group(group));
                 }
-                Ok(state.table.forget_group(group))
+                state.drop_live(group);
+                let mut records = state.table.forget_group(group);
+                if state.drop_consumer(group) {
+                    let group = group.to_owned();
+                    records.push(GroupRecord::Consumer { group, value: None });
+                }
+                Ok(records)
             })
             .await
+    }
+
+    /// Forgets a group's offsets on some partitions; an answer for each, in order. A
+    /// partition without one is no failure.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownGroup`]; [`LogError::GroupNotEmpty`] for a group that is not
+    /// of consumers; storage failures. For single partitions:
+    /// [`LogError::GroupSubscribed`], [`LogError::UnknownTopic`],
+    /// [`LogError::UnknownPartition`].
+    pub async fn delete_offsets(
+        &self,
+        group: &str,
+        partitions: &[TopicPartition],
+    ) -> Result<Vec<Result<(), LogError>>, LogError> {
+        self.shared.flush().await?;
+        let mut answers = Vec::with_capacity(partitions.len());
+        let shared = &self.shared;
+        let decide = |state: &mut State| {
+            let subscribed = state.subscribed_topics(group)?;
+            let mut records = Vec::new();
+            for partition in partitions {
+                let (group, topic) = (group.to_owned(), partition.topic.clone());
+                let checked = if subscribed.contains(&topic) {
+                    Err(LogError::GroupSubscribed { group, topic })
+                } else {
+                    shared.check_partition(partition).map(|()| {
+                        records.push(GroupRecord::Offset {
+                            group,
+                            partition: partition.clone(),
+                            value: None,
+                        });
+                    })
+                };
+                answers.push(checked);
+            }
+            Ok(records)
+        };
+        self.shared.write(decide).await?;
+        Ok(answers)
     }
 
     /// Ends what groups without members have kept for longer than the retention.
@@ -473,6 +529,7 @@ impl Coordinator {
             for id in ids {
                 state.drop_live(&id);
             }
+            state.consumers.clear();
             state.writes.push(Write { records: Vec::new(), done: Some(done_to), _permit: None });
         }
         self.shared.writes_waiting.notify_one();
@@ -495,7 +552,7 @@ impl Coordinator {
     }
 }
 
-fn check_group_id(group: &str) -> Result<(), LogError> {
+pub(super) fn check_group_id(group: &str) -> Result<(), LogError> {
     let max = limits::GROUP_ID_BYTES_MAX;
     let why = if group.is_empty() {
         format!("it is empty; give it 1 to {max} bytes")
@@ -516,6 +573,57 @@ fn check_metadata(group: &str, metadata: &str) -> Result<(), LogError> {
         return Err(LogError::OffsetMetadataTooLarge { group, found_bytes, max_bytes });
     }
     Ok(())
+}
+
+/// What kind of group an id belongs to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupKind {
+    /// Members share out among themselves.
+    Classic {
+        /// What they speak; empty for a group that never had members.
+        protocol_type: String,
+    },
+    /// The log shares out (KIP-848).
+    Consumer,
+}
+
+fn describe_classic(group: &str, snapshot: GroupSnapshot) -> GroupDescription {
+    let is_consumer = snapshot.protocol_type == CONSUMER_PROTOCOL;
+    let member = |member: MemberSnapshot| {
+        let assignment = MemberAssignment::decode(&member.assignment).unwrap_or_default();
+        let partitions = if is_consumer { assignment.partitions } else { BTreeSet::new() };
+        MemberDescription {
+            id: member.id,
+            instance_id: member.instance_id,
+            client_id: member.client_id,
+            partitions: partitions.into_iter().collect(),
+        }
+    };
+    GroupDescription {
+        id: group.to_owned(),
+        state: snapshot.state,
+        generation: snapshot.generation,
+        strategy: snapshot.protocol,
+        members: snapshot.members.into_iter().map(member).collect(),
+        offsets: Vec::new(),
+    }
+}
+
+fn describe_consumer(group: &str, snapshot: ConsumerGroupSnapshot) -> GroupDescription {
+    let member = |member: ConsumerMemberSnapshot| MemberDescription {
+        id: member.id,
+        instance_id: member.instance_id,
+        client_id: member.client_id,
+        partitions: member.assignment.into_iter().collect(),
+    };
+    GroupDescription {
+        id: group.to_owned(),
+        state: snapshot.state,
+        generation: snapshot.epoch,
+        strategy: snapshot.assignor.name().to_owned(),
+        members: snapshot.members.into_iter().map(member).collect(),
+        offsets: Vec::new(),
+    }
 }
 
 /// To a member, a group that does not exist is one that does not know it.

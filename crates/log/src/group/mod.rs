@@ -7,10 +7,11 @@
 //! compacted topic that the log keeps behind [`OffsetStore`].
 //!
 //! Invariant: within one generation a partition has at most one owner, and an
-//! offset is answered as committed only once it is durable. Not here: the newer
-//! protocol of KIP-848 and offsets inside transactions.
+//! offset is answered as committed only once it is durable. Groups of the newer protocol
+//! (KIP-848) are [`consumer`]. Not here: offsets inside transactions.
 
 mod assign;
+mod consumer;
 mod coordinator;
 mod driver;
 mod machine;
@@ -28,7 +29,11 @@ mod wire;
 mod writer;
 
 pub use assign::{AssignmentStrategy, Assignments, Candidate, TopicPartitions};
-pub use coordinator::{Coordinator, GroupOptions};
+pub use consumer::{
+    ConsumerGroupSnapshot, ConsumerHeartbeat, ConsumerHeartbeatAnswer, ConsumerMemberSnapshot,
+    LEAVE_EPOCH, STEP_OUT_EPOCH, ServerAssignor,
+};
+pub use coordinator::{Coordinator, GroupKind, GroupOptions};
 pub use machine::{
     GroupSnapshot, JoinRequest, Joined, JoinedMember, MemberSnapshot, Membership, Protocol,
     SyncRequest, Synced,

@@ -6,9 +6,11 @@
 //! ```text
 //! key    version i16 = 1 │ group string │ topic string │ partition i32        an offset
 //! value  version i16 = 3 │ offset i64 │ leader epoch i32 │ metadata string │ committed at i64
-//! key    version i16 = 2 │ group string                                       a group
+//! key    version i16 = 2 │ group string                                       a classic group
 //! value  version i16 = 3 │ kind string │ generation i32 │ strategy string? │ leader string?
 //!        │ in this state since i64 │ members (none are written: after a restart all join again)
+//! key    version i16 = 3 │ group string                                       a consumer group
+//! value  version i16 = 0 │ epoch i32 │ no tagged fields (0)
 //! ```
 //!
 //! Written are the versions above; read are all that have the fixed encoding.
@@ -26,6 +28,16 @@ pub(super) enum GroupRecord {
     Offset { group: String, partition: TopicPartition, value: Option<StoredOffset> },
     /// A generation began, or the group was forgotten.
     Group { group: String, value: Option<StoredGroup> },
+    /// A consumer group (KIP-848) has a new epoch, or was forgotten.
+    Consumer { group: String, value: Option<StoredEpoch> },
+}
+
+/// A consumer group as it is kept, without its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct StoredEpoch {
+    pub(super) epoch: i32,
+    /// The record's own timestamp.
+    pub(super) since: Timestamp,
 }
 
 /// A committed offset as it is kept.
@@ -48,7 +60,10 @@ pub(super) struct StoredGroup {
 
 const OFFSET_KEY_VERSION: i16 = 1;
 const GROUP_KEY_VERSION: i16 = 2;
+const CONSUMER_KEY_VERSION: i16 = 3;
 const VALUE_VERSION: i16 = 3;
+const CONSUMER_VALUE_VERSION: i16 = 0;
+const NO_TAGGED_FIELDS: u8 = 0;
 /// No leader epochs are kept: one process is always the leader.
 const NO_LEADER_EPOCH: i32 = -1;
 
@@ -69,8 +84,17 @@ impl GroupRecord {
                 put_string(&mut key, group);
                 value.as_ref().map(StoredGroup::encode)
             }
+            Self::Consumer { group, value } => {
+                key.put_i16(CONSUMER_KEY_VERSION);
+                put_string(&mut key, group);
+                value.as_ref().map(StoredEpoch::encode)
+            }
         };
-        Record { key: Some(key.freeze()), value, headers: Vec::new(), timestamp: now }
+        let timestamp = match self {
+            Self::Consumer { value: Some(value), .. } => value.since,
+            _ => now,
+        };
+        Record { key: Some(key.freeze()), value, headers: Vec::new(), timestamp }
     }
 
     /// Reads a record of the internal topic; `None` for a kind of key that is not
@@ -91,6 +115,12 @@ impl GroupRecord {
                 let group = key.string()?;
                 let value = record.value.as_deref().map(StoredGroup::decode).transpose()?;
                 Ok(Some(Self::Group { group, value }))
+            }
+            CONSUMER_KEY_VERSION => {
+                let group = key.string()?;
+                let value = record.value.as_deref();
+                let value = value.map(|bytes| StoredEpoch::decode(bytes, record.timestamp));
+                Ok(Some(Self::Consumer { group, value: value.transpose()? }))
             }
             _ => Ok(None),
         }
@@ -151,6 +181,24 @@ impl StoredGroup {
     }
 }
 
+impl StoredEpoch {
+    fn encode(&self) -> Bytes {
+        let mut to = BytesMut::new();
+        to.put_i16(CONSUMER_VALUE_VERSION);
+        to.put_i32(self.epoch);
+        to.put_u8(NO_TAGGED_FIELDS);
+        to.freeze()
+    }
+
+    fn decode(bytes: &[u8], since: Timestamp) -> Result<Self, Malformed> {
+        let mut wire = Wire::new("a consumer group's epoch", bytes);
+        match wire.i16()? {
+            CONSUMER_VALUE_VERSION => Ok(Self { epoch: wire.i32()?, since }),
+            version => Err(wire.malformed(format!("version {version} is not known"))),
+        }
+    }
+}
+
 fn version(wire: &mut Wire<'_>) -> Result<i16, Malformed> {
     match wire.i16()? {
         version @ 0..=VALUE_VERSION => Ok(version),
@@ -188,7 +236,17 @@ mod tests {
                         since: Timestamp::from_millis(since),
                     }),
                 });
-        prop_oneof![offset, group]
+        let consumer =
+            ("[a-z]{1,9}", option::of((any::<i32>(), 0..i64::MAX))).prop_map(|(group, value)| {
+                GroupRecord::Consumer {
+                    group,
+                    value: value.map(|(epoch, since)| StoredEpoch {
+                        epoch,
+                        since: Timestamp::from_millis(since),
+                    }),
+                }
+            });
+        prop_oneof![offset, group, consumer]
     }
 
     proptest! {

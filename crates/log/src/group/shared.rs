@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use courant_model::{Clock, Timestamp, TopicPartition, limits};
+use courant_model::{Clock, Timestamp, TopicName, TopicPartition, limits};
 use parking_lot::Mutex;
 use tokio::{
     sync::{Notify, Semaphore, oneshot, watch},
@@ -21,8 +21,10 @@ use tokio::{
 
 use super::{
     assign::TopicPartitions,
+    consumer::ConsumerLive,
     coordinator::GroupOptions,
-    machine::{Answer, Group, Joined, Synced, Ticket},
+    machine::{Answer, Group, Joined, MemberSnapshot, Membership, Synced, Ticket},
+    protocol::{CONSUMER_PROTOCOL, MemberSubscription},
     records::{GroupRecord, StoredGroup},
     store::OffsetStore,
     table::Table,
@@ -47,7 +49,9 @@ pub(super) struct Shared {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) closed: bool,
+    /// Classic groups; an id is in here or among the consumer groups.
     pub(super) live: BTreeMap<String, Live>,
+    pub(super) consumers: BTreeMap<String, ConsumerLive>,
     pub(super) table: Table,
     /// Each group's deadline, the earliest first.
     pub(super) deadlines: BTreeSet<(u64, String)>,
@@ -108,7 +112,7 @@ impl Shared {
             return Err(LogError::Closed);
         }
         if create {
-            state.ensure_live(id, &self.options)?;
+            self.ensure_live(state, id)?;
         }
         let Some(live) = state.live.get_mut(id) else { return Err(unknown_group(id)) };
         let now_ms = self.now_ms();
@@ -127,16 +131,7 @@ impl Shared {
         let Some(live) = state.live.get_mut(id) else { return };
         let answers = live.machine.take_answers();
         let deadline = live.machine.next_deadline_ms();
-        let earliest = state.deadlines.first().map(|(at, _)| *at);
-        if let Some(at) = std::mem::replace(&mut live.deadline_ms, deadline) {
-            state.deadlines.remove(&(at, id.to_owned()));
-        }
-        if let Some(at) = deadline {
-            state.deadlines.insert((at, id.to_owned()));
-            if earliest.is_none_or(|earliest| at < earliest) {
-                self.deadline_moved.notify_one();
-            }
-        }
+        let had = std::mem::replace(&mut live.deadline_ms, deadline);
         let (now_in, generation) = (live.machine.state(), live.machine.generation());
         let begins = now_in == GroupState::PreparingRebalance && now_in != before.0;
         if begins || generation != before.1 {
@@ -150,10 +145,63 @@ impl Shared {
                 since: self.clock.now(),
             };
             let record = GroupRecord::Group { group: id.to_owned(), value: Some(value) };
-            state.writes.push(Write { records: vec![record], done: None, _permit: None });
-            self.writes_waiting.notify_one();
+            self.note(state, vec![record]);
         }
+        self.move_deadline(state, id, had, deadline);
         state.deliver(answers);
+    }
+
+    /// Queues records that nobody waits for.
+    pub(super) fn note(&self, state: &mut State, records: Vec<GroupRecord>) {
+        state.writes.push(Write { records, done: None, _permit: None });
+        self.writes_waiting.notify_one();
+    }
+
+    /// Puts a group's deadline in line, and wakes the task if it is the earliest.
+    pub(super) fn move_deadline(
+        &self,
+        state: &mut State,
+        id: &str,
+        had: Option<u64>,
+        deadline: Option<u64>,
+    ) {
+        let earliest = state.deadlines.first().map(|(at, _)| *at);
+        if let Some(at) = had {
+            state.deadlines.remove(&(at, id.to_owned()));
+        }
+        if let Some(at) = deadline {
+            state.deadlines.insert((at, id.to_owned()));
+            if earliest.is_none_or(|earliest| at < earliest) {
+                self.deadline_moved.notify_one();
+            }
+        }
+    }
+
+    /// Whether these offsets may be committed, by a member of either kind of group
+    /// or from outside.
+    pub(super) fn check_commit(
+        &self,
+        state: &mut State,
+        group: &str,
+        membership: &Membership,
+    ) -> Result<(), LogError> {
+        let Membership { member_id, generation, .. } = membership;
+        if state.consumers.contains_key(group) {
+            return self.act_consumer(state, group, |machine, _| {
+                machine.check_member(member_id, *generation)
+            })?;
+        }
+        let check = self
+            .act(state, group, false, |turn| turn.machine.check_commit(membership, turn.now_ms));
+        match check {
+            Err(LogError::UnknownGroup { .. }) if *generation < 0 => state.check_room(group),
+            Err(LogError::UnknownGroup { group }) => {
+                // To a member, a group that does not exist is one that does not know it.
+                Err(LogError::UnknownMember { group, member: member_id.clone() })
+            }
+            Err(error) => Err(error),
+            Ok(allowed) => allowed,
+        }
     }
 
     /// Gives time to every group that is due; answers when the next one is.
@@ -165,7 +213,12 @@ impl Shared {
             if at > now_ms {
                 return Some(self.started + Duration::from_millis(at));
             }
-            if self.act(&mut state, &id, false, |_| ()).is_err() {
+            let ticked = if state.consumers.contains_key(&id) {
+                self.act_consumer(&mut state, &id, |_, _| ())
+            } else {
+                self.act(&mut state, &id, false, |_| ())
+            };
+            if ticked.is_err() {
                 state.deadlines.remove(&(at, id));
             }
         }
@@ -201,9 +254,14 @@ impl Shared {
         // That a group became empty just now may still be under way.
         self.flush().await?;
         self.write(|state| {
-            let deserted =
-                |id: &str| state.live.get(id).is_none_or(|live| live.machine.is_deserted());
+            let deserted = |id: &str| {
+                state.live.get(id).is_none_or(|live| live.machine.is_deserted())
+                    && state.consumer_state(id).is_none_or(|(_, members)| members == 0)
+            };
             let records = state.table.expire(now, retention_ms, deserted);
+            for id in state.idle_consumers() {
+                state.drop_consumer(&id);
+            }
             for id in state.idle() {
                 state.drop_live(&id);
             }
@@ -266,8 +324,22 @@ impl Shared {
         Ok(())
     }
 
-    fn now_ms(&self) -> u64 {
+    pub(super) fn now_ms(&self) -> u64 {
         millis(self.started.elapsed())
+    }
+
+    fn ensure_live(&self, state: &mut State, id: &str) -> Result<(), LogError> {
+        if state.live.contains_key(id) {
+            return Ok(());
+        }
+        state.check_room(id)?;
+        let epoch = self.end_consumer(state, id)?;
+        let kept = state.table.get(id).and_then(|kept| kept.group.as_ref());
+        let generation = kept.map_or(0, |stored| stored.generation).max(epoch);
+        let machine = Group::new(id, generation, millis(self.options.initial_rebalance_delay));
+        let live = Live { machine, deadline_ms: None, rebalances: watch::Sender::new(0) };
+        state.live.insert(id.to_owned(), live);
+        Ok(())
     }
 }
 
@@ -277,23 +349,10 @@ impl State {
         self.tickets
     }
 
-    fn ensure_live(&mut self, id: &str, options: &GroupOptions) -> Result<(), LogError> {
-        if self.live.contains_key(id) {
-            return Ok(());
-        }
-        self.check_room(id)?;
-        let kept = self.table.get(id).and_then(|kept| kept.group.as_ref());
-        let generation = kept.map_or(0, |stored| stored.generation);
-        let machine = Group::new(id, generation, millis(options.initial_rebalance_delay));
-        let live = Live { machine, deadline_ms: None, rebalances: watch::Sender::new(0) };
-        self.live.insert(id.to_owned(), live);
-        Ok(())
-    }
-
     /// Refuses one group more than the log keeps.
     pub(super) fn check_room(&self, id: &str) -> Result<(), LogError> {
-        let is_known = self.live.contains_key(id) || self.table.get(id).is_some();
-        if !is_known && self.live.len().max(self.table.len()) >= limits::GROUPS_MAX {
+        let live = self.live.len() + self.consumers.len();
+        if !self.is_known(id) && live.max(self.table.len()) >= limits::GROUPS_MAX {
             let why = format!("the log has {} groups, no more are kept", limits::GROUPS_MAX);
             return Err(LogError::InvalidGroup { group: id.to_owned(), why });
         }
@@ -324,11 +383,33 @@ impl State {
     }
 
     pub(super) fn check_empty(&self, group: &str) -> Result<(), LogError> {
-        let members = self.live.get(group).map_or(0, |live| live.machine.member_count());
+        let classic = self.live.get(group).map_or(0, |live| live.machine.member_count());
+        let members = self.consumer_state(group).map_or(classic, |(_, members)| members);
         if members > 0 {
             return Err(LogError::GroupNotEmpty { group: group.to_owned(), members });
         }
         Ok(())
+    }
+
+    /// The topics that members of a group are subscribed to.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownGroup`]; [`LogError::GroupNotEmpty`] for members whose
+    /// subscriptions nobody but they can read.
+    pub(super) fn subscribed_topics(&self, id: &str) -> Result<BTreeSet<TopicName>, LogError> {
+        if !self.is_known(id) {
+            return Err(unknown_group(id));
+        }
+        if let Some(live) = self.consumers.get(id) {
+            return Ok(live.machine.subscribed_topics());
+        }
+        let Some(live) = self.live.get(id) else { return Ok(BTreeSet::new()) };
+        if live.machine.protocol_type() != Some(CONSUMER_PROTOCOL) {
+            self.check_empty(id)?;
+        }
+        let members = live.machine.snapshot().members.into_iter();
+        let read = |member: MemberSnapshot| MemberSubscription::decode(&member.metadata).ok();
+        Ok(members.filter_map(read).flat_map(|subscription| subscription.topics).collect())
     }
 
     /// Wakes who waits; one that has gone away meanwhile misses nothing.

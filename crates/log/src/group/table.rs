@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use courant_model::{Timestamp, TopicName, TopicPartition};
 
-use super::records::{GroupRecord, StoredGroup, StoredOffset};
+use super::records::{GroupRecord, StoredEpoch, StoredGroup, StoredOffset};
 
 /// All groups by id.
 #[derive(Debug, Default)]
@@ -21,6 +21,14 @@ pub(super) struct Kept {
     pub(super) offsets: BTreeMap<TopicPartition, StoredOffset>,
     /// `None` for a group that only ever committed from outside.
     pub(super) group: Option<StoredGroup>,
+    /// Set for a consumer group (KIP-848).
+    pub(super) consumer: Option<StoredEpoch>,
+}
+
+impl Kept {
+    fn is_nothing(&self) -> bool {
+        self.offsets.is_empty() && self.group.is_none() && self.consumer.is_none()
+    }
 }
 
 impl Table {
@@ -39,9 +47,12 @@ impl Table {
                 self.groups.entry(group.clone()).or_default().group = value;
                 group
             }
+            GroupRecord::Consumer { group, value } => {
+                self.groups.entry(group.clone()).or_default().consumer = value;
+                group
+            }
         };
-        if self.groups.get(&id).is_some_and(|kept| kept.offsets.is_empty() && kept.group.is_none())
-        {
+        if self.groups.get(&id).is_some_and(Kept::is_nothing) {
             self.groups.remove(&id);
         }
     }
@@ -63,7 +74,9 @@ impl Table {
         let partitions = self.get(group).into_iter().flat_map(|kept| kept.offsets.keys());
         let offsets = partitions.map(|partition| forget_offset(group, partition));
         let whole = GroupRecord::Group { group: group.to_owned(), value: None };
-        offsets.chain([whole]).collect()
+        let consumer = GroupRecord::Consumer { group: group.to_owned(), value: None };
+        let is_consumer = self.get(group).is_some_and(|kept| kept.consumer.is_some());
+        offsets.chain([whole]).chain(is_consumer.then_some(consumer)).collect()
     }
 
     /// The records that forget every group's offsets on topics that `goes` names.
@@ -85,7 +98,9 @@ impl Table {
     ) -> Vec<GroupRecord> {
         let mut records = Vec::new();
         for (id, kept) in self.groups.iter().filter(|(id, _)| is_deserted(id)) {
-            let empty_since = kept.group.as_ref().map_or(Timestamp::NONE, |group| group.since);
+            let classic_since = kept.group.as_ref().map_or(Timestamp::NONE, |group| group.since);
+            let consumer_since = kept.consumer.as_ref().map_or(Timestamp::NONE, |one| one.since);
+            let empty_since = classic_since.max(consumer_since);
             let is_over = |since: Timestamp| since.plus_millis(retention_ms) <= now;
             let over = |(_, value): &(&TopicPartition, &StoredOffset)| {
                 is_over(value.committed_at.max(empty_since))
@@ -95,6 +110,9 @@ impl Table {
             records.extend(gone.into_iter().map(|(partition, _)| forget_offset(id, partition)));
             if all && kept.group.is_some() && is_over(empty_since) {
                 records.push(GroupRecord::Group { group: id.clone(), value: None });
+            }
+            if all && kept.consumer.is_some() && is_over(empty_since) {
+                records.push(GroupRecord::Consumer { group: id.clone(), value: None });
             }
         }
         records

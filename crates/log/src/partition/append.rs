@@ -17,13 +17,13 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Partition, Stop, Writer, files::store_producers, producers::Verdict};
 use crate::{
-    Appended, Durability, LogError,
+    Appended, Durability, LogError, TimestampSource,
     batch::{self, BatchHeader, Marker},
     segment::Segment,
 };
 
-/// There is one leader, for ever.
-const LEADER_EPOCH: i32 = 0;
+/// The leader epoch of every batch: one process is the leader, for ever.
+pub const LEADER_EPOCH: i32 = 0;
 
 /// A batch on its way into the log.
 #[derive(Debug)]
@@ -141,7 +141,12 @@ impl Partition {
                 header.base_offset = writer.next;
                 let start = round.buffer.len();
                 round.buffer.extend_from_slice(&request.batch);
-                batch::rewrite_place(&mut round.buffer[start..], writer.next, LEADER_EPOCH);
+                let bytes = &mut round.buffer[start..];
+                batch::rewrite_place(bytes, writer.next, LEADER_EPOCH);
+                let stamps = self.settings().timestamps == TimestampSource::Log;
+                if stamps && !header.is_control() {
+                    batch::stamp(bytes, &mut header, append_time);
+                }
                 writer.producers.note(&header, request.marker, append_time);
                 round.headers.push(header);
                 let (base_offset, last_offset) = (header.base_offset, header.last_offset());

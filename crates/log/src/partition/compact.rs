@@ -17,7 +17,7 @@ use std::{
     sync::Arc,
 };
 
-use courant_model::{Offset, Timestamp, limits::COMPACTION_KEYS_BYTES_MAX};
+use courant_model::{Offset, Span, Timestamp, limits::COMPACTION_KEYS_BYTES_MAX};
 
 use super::{
     Partition,
@@ -70,22 +70,25 @@ struct Rewritten {
 }
 
 impl Partition {
-    /// Compacts if at least half of the closed bytes are new since the last time, or
-    /// if tombstones may go.
+    /// Compacts if enough of the closed bytes is new since the last time, if a record
+    /// has waited for as long as it may, or if tombstones may go.
     ///
     /// # Errors
     /// Storage failures; [`LogError::CorruptBatch`] for damaged batches, which are
     /// left as they are.
     pub(super) fn compact(&self, settings: &TopicSettings, now: Timestamp) -> Result<(), LogError> {
         let state = *self.state.lock();
-        let closed = self.compactable();
-        let (mut dirty, mut total) = (0, 0);
-        for segment in &closed {
-            total += segment.bytes();
-            dirty += if segment.next() > state.compacted_to { segment.bytes() } else { 0 };
-        }
+        let closed = self.compactable(settings, now);
+        let total: u64 = closed.iter().map(|segment| segment.bytes()).sum();
+        let is_dirty = |segment: &&Arc<Segment>| segment.next() > state.compacted_to;
+        let dirty: u64 = closed.iter().filter(is_dirty).map(|segment| segment.bytes()).sum();
+        let waits_long = closed.iter().filter(is_dirty).any(|segment| {
+            let lag = segment.first_timestamp().map(|first| now.as_millis().saturating_sub(first));
+            lag.zip(settings.compaction_lag_max).is_some_and(|(lag, max)| lag >= max.as_millis())
+        });
+        let is_worth_it = dirty > 0 && settings.dirty_ratio_min.is_reached_by(dirty, total);
         let due = state.next_horizon.is_some_and(|horizon| horizon <= now.as_millis());
-        if total == 0 || !(due || (dirty > 0 && dirty * 2 >= total)) {
+        if total == 0 || !(due || waits_long || is_worth_it) {
             return Ok(());
         }
         let rules = self.rules(&closed, state, settings, now)?;
@@ -105,15 +108,21 @@ impl Partition {
             .map_err(|error| self.storage_error("compacting", error))
     }
 
-    /// The closed and synced segments without open transactions, from the first on.
-    fn compactable(&self) -> Vec<Arc<Segment>> {
+    /// The closed and synced segments without open transactions whose records have
+    /// stayed for as long as they must, from the first on.
+    fn compactable(&self, settings: &TopicSettings, now: Timestamp) -> Vec<Arc<Segment>> {
+        let stays_from = now.as_millis().saturating_sub(settings.compaction_lag_min.as_millis());
+        let is_old = |segment: &Segment| {
+            settings.compaction_lag_min == Span::default()
+                || segment.largest().is_none_or(|largest| largest.timestamp <= stays_from)
+        };
         let last_stable = self.ends().last_stable;
         let writer = self.writer.lock();
         let segments = self.segments.read();
         let closed = segments.values().take(segments.len().saturating_sub(1));
         let ready = closed.take_while(|segment| {
             let unsealed = writer.unsealed.iter().any(|other| other.id() == segment.id());
-            segment.next() <= last_stable && !unsealed
+            segment.next() <= last_stable && !unsealed && is_old(segment)
         });
         ready.cloned().collect()
     }

@@ -34,6 +34,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 pub(crate) use self::append::AppendRequest;
+pub use self::append::LEADER_EPOCH;
 use self::{append::Queue, files::StateFile, producers::Producers, read::Hints};
 pub use self::{producers::AbortedTransaction, read::Fetched, recovery::RecoveryReport};
 use crate::{

@@ -67,8 +67,11 @@ impl Partition {
         let mut writer = self.writer.lock();
         let Writer { active, failed: None, .. } = &*writer else { return Ok(()) };
         let Some(first) = active.first_timestamp() else { return Ok(()) };
-        let aged = now.as_millis().saturating_sub(first) >= settings.segment_time.as_millis();
         let deletes = settings.cleanup != Retention::Compact;
+        let compacts = settings.cleanup != Retention::Delete;
+        let lag = settings.compaction_lag_max.filter(|_| compacts);
+        let age_max = settings.segment_time.min(lag.unwrap_or(settings.segment_time));
+        let aged = now.as_millis().saturating_sub(first) >= age_max.as_millis();
         let removable = active.next() <= start || (deletes && is_expired(active, settings, now));
         if aged || removable {
             self.roll(&mut writer)?;

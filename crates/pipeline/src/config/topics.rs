@@ -107,6 +107,7 @@ fn topic(at: &At<'_>, report: &mut Report) -> Option<TopicPlan> {
             segment_time: topic.segment_time,
             tombstone_retention: topic.tombstone_retention,
             message_bytes_max: topic.message_bytes,
+            ..TopicSettings::default()
         },
         columns,
         event_time: topic.event_time,

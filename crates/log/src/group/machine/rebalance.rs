@@ -113,7 +113,7 @@ impl Group {
         match self.state {
             GroupState::Stable | GroupState::CompletingRebalance => self.prepare_rebalance(now_ms),
             GroupState::PreparingRebalance => self.complete_join_if_all_are_here(now_ms),
-            GroupState::Empty | GroupState::Dead => {}
+            GroupState::Empty | GroupState::Reconciling | GroupState::Dead => {}
         }
         self.complete_join_if_all_are_here(now_ms);
     }

@@ -4,6 +4,7 @@
 //! In memory, time is tokio's paused clock, which jumps to the next deadline when
 //! nothing can happen before it; so sessions expire in no time, and nothing sleeps.
 
+mod consumer;
 mod doubles;
 mod embedded;
 mod members;

@@ -197,3 +197,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_topic_with_the_logs_own_time_stamps_every_batch() {
+    let mut bench = Bench::new();
+    bench.settings.timestamps = crate::TimestampSource::Log;
+    let partition = bench.open();
+    append(&partition, batch_of(&[record("a", "1", 5), record("b", "2", 6)])).unwrap();
+    bench.advance(Span::from_millis(10));
+    append(&partition, batch_of(&[record("c", "3", 7)])).unwrap();
+    let times = |partition: &Partition| -> Vec<i64> {
+        let read = partition.read(0, LIMIT).unwrap().records;
+        read.iter().map(|stored| stored.record.timestamp.as_millis()).collect()
+    };
+    assert_eq!(times(&partition), [1_000, 1_000, 1_010]);
+    let found = partition.offset_at(Timestamp::from_millis(1_001)).unwrap();
+    assert_eq!(found, Some(2));
+    drop(partition);
+    assert_eq!(times(&bench.open()), [1_000, 1_000, 1_010], "the checksum is that of the stamp");
+}

@@ -203,3 +203,35 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_record_stays_for_the_least_lag_before_it_is_compacted() {
+    let mut bench = compacting(1 << 20);
+    bench.settings.compaction_lag_min = DAY;
+    let partition = bench.open();
+    let now = bench.now().as_millis();
+    append(&partition, batch_of(&[record("a", "1", now)])).unwrap();
+    append(&partition, batch_of(&[record("a", "2", now)])).unwrap();
+    housekeep(&bench, &partition);
+    assert_eq!(values(&partition), ["1", "2"]);
+    bench.advance(DAY);
+    housekeep(&bench, &partition);
+    assert_eq!(values(&partition), ["2"]);
+}
+
+#[test]
+fn little_that_is_new_waits_for_its_share_or_for_the_longest_lag() {
+    let mut bench = compacting(1 << 20);
+    bench.settings.dirty_ratio_min = "0.9".parse().unwrap();
+    bench.settings.compaction_lag_max = Some(DAY);
+    let partition = bench.open();
+    append(&partition, batch_of(&[record("a", "1", 1_000), record("b", "1", 1_000)])).unwrap();
+    housekeep(&bench, &partition);
+    let now = bench.now().as_millis();
+    append(&partition, batch_of(&[record("a", "2", now)])).unwrap();
+    housekeep(&bench, &partition);
+    assert_eq!(values(&partition), ["1", "1", "2"], "a half of it is new, nine tenths are asked");
+    bench.advance(DAY);
+    housekeep(&bench, &partition);
+    assert_eq!(values(&partition), ["1", "2"]);
+}

@@ -1,0 +1,208 @@
+//! One member of a consumer group: what it said, what it holds, what it gives back.
+//!
+//! A member moves to the group's epoch by itself, in three steps: it is told to give
+//! back what the target does not leave it; once its heartbeats no longer name that,
+//! it takes the group's epoch and what is free of its target; and what others still
+//! hold follows as they let go. Until a partition is given back it counts as held.
+
+use std::collections::BTreeSet;
+
+use courant_model::{TopicName, TopicPartition};
+use regex::{Regex, RegexBuilder};
+
+use super::types::{ConsumerHeartbeat, ConsumerMemberSnapshot, STEP_OUT_EPOCH, ServerAssignor};
+use crate::{LogError, embedded::is_internal, group::assign::TopicPartitions};
+
+/// Bytes that a compiled expression may take; the regex crate's own default is ten
+/// times as much, and every member may bring one.
+const REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// How long a member that never said may take to give partitions back; the Java
+/// client's `max.poll.interval.ms`.
+const REBALANCE_TIMEOUT_MS: u64 = 300_000;
+
+#[derive(Debug, Default)]
+pub(super) struct Member {
+    pub(super) instance_id: Option<String>,
+    rack_id: Option<String>,
+    client_id: String,
+    client_host: String,
+    rebalance_timeout_ms: Option<u64>,
+    topics: BTreeSet<TopicName>,
+    regex: Option<Regex>,
+    /// The expression as the member wrote it.
+    pattern: String,
+    pub(super) assignor: Option<ServerAssignor>,
+    pub(super) epoch: i32,
+    previous_epoch: i32,
+    /// What it may hold under its epoch.
+    pub(super) assigned: BTreeSet<TopicPartition>,
+    /// What it was told to give back, and still holds as far as is known.
+    pub(super) revoking: BTreeSet<TopicPartition>,
+    /// By when it must have given that back.
+    revoked_by_ms: Option<u64>,
+    /// Silent at this instant the member is out.
+    silent_at_ms: u64,
+}
+
+/// A heartbeat's wishes, checked.
+#[derive(Debug)]
+pub(super) struct Wishes {
+    regex: Option<Option<Regex>>,
+}
+
+impl Wishes {
+    /// # Errors
+    /// [`LogError::InvalidRegex`].
+    pub(super) fn of(request: &ConsumerHeartbeat) -> Result<Self, LogError> {
+        let compile = |pattern: &String| {
+            if pattern.is_empty() {
+                return Ok(None);
+            }
+            let whole = format!("^(?:{pattern})$");
+            let compiled = RegexBuilder::new(&whole).size_limit(REGEX_BYTES_MAX).build();
+            compiled.map(Some).map_err(|error| LogError::InvalidRegex {
+                pattern: pattern.chars().take(200).collect(),
+                why: error.to_string(),
+            })
+        };
+        Ok(Self { regex: request.regex.as_ref().map(compile).transpose()? })
+    }
+}
+
+impl Member {
+    /// Takes over what a heartbeat says; whether that changes what it is to get.
+    pub(super) fn update(&mut self, request: &ConsumerHeartbeat, wishes: Wishes) -> bool {
+        let before = (self.topics.clone(), self.pattern.clone(), self.assignor);
+        let take = |mine: &mut Option<String>, said: &Option<String>| {
+            if said.is_some() {
+                mine.clone_from(said);
+            }
+        };
+        take(&mut self.instance_id, &request.instance_id);
+        take(&mut self.rack_id, &request.rack_id);
+        self.client_id.clone_from(&request.client_id);
+        self.client_host.clone_from(&request.client_host);
+        self.rebalance_timeout_ms = request.rebalance_timeout_ms.or(self.rebalance_timeout_ms);
+        self.assignor = request.assignor.or(self.assignor);
+        if let Some(topics) = &request.topics {
+            self.topics.clone_from(topics);
+        }
+        if let (Some(pattern), Some(regex)) = (&request.regex, wishes.regex) {
+            self.pattern.clone_from(pattern);
+            self.regex = regex;
+        }
+        before != (self.topics.clone(), self.pattern.clone(), self.assignor)
+    }
+
+    /// The topics that it is to have partitions of.
+    pub(super) fn subscribed(&self, known: &TopicPartitions) -> BTreeSet<TopicName> {
+        let named = self.topics.iter().filter(|topic| known.contains_key(*topic));
+        let matches = |topic: &&TopicName| {
+            let regex = self.regex.as_ref();
+            regex.is_some_and(|regex| !is_internal(topic) && regex.is_match(topic.as_str()))
+        };
+        named.chain(known.keys().filter(matches)).cloned().collect()
+    }
+
+    /// A heartbeat came.
+    pub(super) fn touch(&mut self, now_ms: u64, session_timeout_ms: u64) {
+        self.silent_at_ms = now_ms.saturating_add(session_timeout_ms);
+    }
+
+    /// Begins again with nothing in its hands.
+    pub(super) fn restart(&mut self) {
+        self.epoch = 0;
+        self.assigned.clear();
+        self.stop_revoking();
+    }
+
+    /// Goes for a while; what it holds waits for whoever comes under its instance.
+    pub(super) fn step_out(&mut self) {
+        self.epoch = STEP_OUT_EPOCH;
+        self.stop_revoking();
+    }
+
+    /// Whether it speaks for its own epoch, or for the last one because the answer
+    /// that told the new one was lost.
+    pub(super) fn accepts(&self, request: &ConsumerHeartbeat) -> bool {
+        let lost_answer = || {
+            request.member_epoch == self.previous_epoch
+                && request.owned.as_ref().is_some_and(|owned| owned.is_subset(&self.assigned))
+        };
+        request.member_epoch == self.epoch || (request.member_epoch < self.epoch && lost_answer())
+    }
+
+    /// Steps towards the target of the group's epoch; `is_held` tells what others hold.
+    pub(super) fn reconcile(
+        &mut self,
+        group_epoch: i32,
+        target: &BTreeSet<TopicPartition>,
+        owned: Option<&BTreeSet<TopicPartition>>,
+        is_held: impl Fn(&TopicPartition) -> bool,
+        now_ms: u64,
+    ) {
+        // A heartbeat that does not say what the member holds proves nothing.
+        let still_owns = |gone: &BTreeSet<TopicPartition>| {
+            owned.is_none_or(|owned| gone.iter().any(|partition| owned.contains(partition)))
+        };
+        if !self.revoking.is_empty() {
+            if still_owns(&self.revoking) {
+                return;
+            }
+            self.stop_revoking();
+        }
+        let gone: BTreeSet<_> = self.assigned.difference(target).cloned().collect();
+        self.assigned.retain(|partition| target.contains(partition));
+        if !gone.is_empty() && still_owns(&gone) {
+            self.revoking = gone;
+            let timeout_ms = self.rebalance_timeout_ms.unwrap_or(REBALANCE_TIMEOUT_MS);
+            self.revoked_by_ms = Some(now_ms.saturating_add(timeout_ms));
+            return;
+        }
+        let free = target.iter().filter(|partition| !is_held(partition)).cloned();
+        self.assigned.extend(free);
+        if self.epoch != group_epoch {
+            self.previous_epoch = self.epoch;
+            self.epoch = group_epoch;
+        }
+    }
+
+    /// Whether it has all of its target and nothing else.
+    pub(super) fn is_stable(&self, group_epoch: i32, target: &BTreeSet<TopicPartition>) -> bool {
+        self.revoking.is_empty() && self.epoch == group_epoch && self.assigned == *target
+    }
+
+    pub(super) fn is_overdue(&self, now_ms: u64) -> bool {
+        self.deadline_ms() <= now_ms
+    }
+
+    /// When it is out unless something happens.
+    pub(super) fn deadline_ms(&self) -> u64 {
+        self.revoked_by_ms.unwrap_or(u64::MAX).min(self.silent_at_ms)
+    }
+
+    pub(super) fn snapshot(
+        &self,
+        id: &str,
+        target: BTreeSet<TopicPartition>,
+    ) -> ConsumerMemberSnapshot {
+        ConsumerMemberSnapshot {
+            id: id.to_owned(),
+            instance_id: self.instance_id.clone(),
+            rack_id: self.rack_id.clone(),
+            epoch: self.epoch,
+            client_id: self.client_id.clone(),
+            client_host: self.client_host.clone(),
+            topics: self.topics.clone(),
+            regex: self.pattern.clone(),
+            assignment: self.assigned.clone(),
+            target,
+        }
+    }
+
+    fn stop_revoking(&mut self) {
+        self.revoking.clear();
+        self.revoked_by_ms = None;
+    }
+}
