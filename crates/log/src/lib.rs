@@ -26,7 +26,7 @@ pub use api::{
     PartitionReader, Read, ReadLimit, Subscription, TopicChange, TopicDescription, TopicSpec,
     TransactionalProducer,
 };
-pub use embedded::{EmbeddedLog, FetchLimit, LEADER_EPOCH};
+pub use embedded::{EmbeddedLog, FetchLimit, LEADER_EPOCH, PartitionHandle, PendingAppend};
 pub use error::{ErrorCode, LogError};
 pub use options::{Durability, DurabilityError, LogOptions};
 pub use partition::{AbortedTransaction, Ends, Fetched, RecoveryReport, Stop};

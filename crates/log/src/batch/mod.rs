@@ -59,6 +59,24 @@ pub enum BatchError {
     OutOfOrder { found: Offset, expected: Offset },
 }
 
+impl BatchError {
+    /// What is wrong with a batch that arrived whole, so that sending it again is of no
+    /// use; `None` for one that was damaged on its way.
+    pub const fn malformed(&self) -> Option<&'static str> {
+        match self {
+            Self::Torn { .. } | Self::Length { .. } | Self::TooLarge { .. } => None,
+            Self::Checksum { .. } | Self::OutOfOrder { .. } => None,
+            Self::Magic { .. } => Some("its batch is not of version 2"),
+            Self::Count { .. } => Some("its batch counts its records wrongly"),
+            Self::Compression { .. } => Some("its batch is compressed in an unknown way"),
+            Self::Unpack { .. } => Some("its batch does not unpack"),
+            Self::Bomb { .. } => Some("its batch unfolds to more than is allowed"),
+            Self::Record { .. } => Some("a record of its batch is malformed"),
+            Self::Trailing { .. } => Some("bytes follow its batch"),
+        }
+    }
+}
+
 /// A record at its offset, as it comes out of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodedRecord {

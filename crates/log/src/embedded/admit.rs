@@ -31,7 +31,10 @@ pub(super) fn admit(
     }
     let refused = |why: String| LogError::CorruptBatch { partition: partition.clone(), why };
     let corrupt = |error: BatchError| refused(error.to_string());
-    let header = batch::validate(&bytes).map_err(corrupt)?;
+    let header = batch::validate(&bytes).map_err(|error| match error.malformed() {
+        Some(why) => LogError::InvalidRecord { topic: partition.topic.clone(), why },
+        None => corrupt(error),
+    })?;
     if header.is_control() || header.is_transactional() {
         return Err(refused("it belongs to a transaction, which nobody has begun".to_owned()));
     }

@@ -14,21 +14,30 @@ mod log;
 mod meta;
 mod offsets;
 mod produce;
+mod raw;
 #[cfg(test)]
 mod tests;
 mod topic;
 mod upkeep;
 mod workers;
 
-use std::{fs::File, path::Path, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::File,
+    path::Path,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use courant_model::{Offset, PartitionId, Position, Record, Timestamp, TopicName, TopicPartition};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-pub use self::core::FetchLimit;
 pub(crate) use self::topic::SEGMENT_BYTES_MIN;
+pub use self::{
+    core::FetchLimit,
+    raw::{PartitionHandle, PendingAppend},
+};
 use self::{
     core::{Core, blocking},
     offsets::OffsetsTopic,
@@ -109,16 +118,24 @@ impl EmbeddedLog {
         Ok(self.core.topics()?.iter().map(|topic| topic.describe()).collect())
     }
 
-    /// Appends one batch as a producer encoded it; only its place is written into it,
-    /// unless the topic has a compression or timestamps of its own. Answers when it is as durable as the log promises. A repeated batch of an
-    /// idempotent producer is answered with its first offsets.
+    /// The names of topics with these ids; those that do not exist are left out.
     ///
     /// # Errors
-    /// [`LogError::CorruptBatch`] for anything that [`batch::validate`] refuses,
-    /// control batches and batches of transactions; [`LogError::RecordTooLarge`];
-    /// [`LogError::InvalidRecord`], [`LogError::InvalidTimestamp`] by the topic's settings;
-    /// [`LogError::OutOfOrderSequence`]; [`LogError::ProducerFenced`];
-    /// [`LogError::InvalidTopic`] for the log's own topics; storage failures.
+    /// [`LogError::Closed`].
+    pub fn topic_names(&self, ids: &[Uuid]) -> Result<HashMap<Uuid, TopicName>, LogError> {
+        let (topics, ids) = (self.core.topics()?, ids.iter().collect::<HashSet<_>>());
+        let asked = topics.iter().filter(|topic| ids.contains(&topic.id));
+        Ok(asked.map(|topic| (topic.id, topic.name.clone())).collect())
+    }
+
+    /// Appends one batch as a producer encoded it; only its place is written into it,
+    /// unless the topic has a compression or timestamps of its own. Answers when it is
+    /// as durable as the log promises. A repeated batch of an idempotent producer is
+    /// answered with its first offsets.
+    ///
+    /// # Errors
+    /// As [`Self::submit_batch`]; [`LogError::OutOfOrderSequence`];
+    /// [`LogError::ProducerFenced`]; storage failures.
     ///
     /// # Cancel safety
     /// Dropped, the batch may still be appended.
@@ -127,12 +144,30 @@ impl EmbeddedLog {
         partition: &TopicPartition,
         bytes: Bytes,
     ) -> Result<Appended, LogError> {
+        self.submit_batch(partition, bytes).await?.done().await
+    }
+
+    /// Hands a batch over as [`Self::append_batch`] does; the answer comes from
+    /// [`PendingAppend::done`]. Batches handed over one after the other are appended in
+    /// this order. Waits only while the log's queue is full.
+    ///
+    /// # Errors
+    /// [`LogError::CorruptBatch`] for a damaged batch, control batches and batches of
+    /// transactions; [`LogError::InvalidRecord`] for one that was never well formed;
+    /// [`LogError::InvalidRecord`], [`LogError::InvalidTimestamp`] by the topic's
+    /// settings; [`LogError::RecordTooLarge`]; [`LogError::InvalidTopic`] for the log's own
+    /// topics; unknown topics and partitions.
+    pub async fn submit_batch(
+        &self,
+        partition: &TopicPartition,
+        bytes: Bytes,
+    ) -> Result<PendingAppend, LogError> {
         check_public(&partition.topic)?;
         let topic = self.core.topic(&partition.topic)?;
         let found = topic.partition(partition.partition)?;
         let now = self.core.environment.clock.now();
         let (bytes, header) = admit::admit(partition, &topic.settings(), bytes, now)?;
-        self.core.submit(found, bytes, header, None).await?.done().await
+        Ok(PendingAppend(self.core.submit(found, bytes, header, None).await?))
     }
 
     /// Whole batches from the one that holds `from`, waiting for the first.
@@ -152,12 +187,33 @@ impl EmbeddedLog {
         self.core.fetch(partition, from, limit).await
     }
 
+    /// A partition to be used often.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
+    pub fn partition(&self, partition: &TopicPartition) -> Result<PartitionHandle, LogError> {
+        Ok(PartitionHandle(self.core.partition(partition)?))
+    }
+
     /// Follows how far a partition may be read, for readers that wait for several.
     ///
     /// # Errors
     /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
     pub fn watch(&self, partition: &TopicPartition) -> Result<watch::Receiver<Ends>, LogError> {
         Ok(self.core.partition(partition)?.watch())
+    }
+
+    /// The first record whose timestamp is `at` or later; `None` past the end.
+    ///
+    /// # Errors
+    /// Unknown topics and partitions; storage failures.
+    pub async fn record_at(
+        &self,
+        partition: &TopicPartition,
+        at: Timestamp,
+    ) -> Result<Option<(Timestamp, Offset)>, LogError> {
+        let partition = self.core.partition(partition)?;
+        blocking(move || partition.record_at(at)).await
     }
 
     /// The largest timestamp of a partition and the first record that has it.

@@ -349,6 +349,34 @@ async fn raw_batches_come_back_as_they_were_sent() {
 }
 
 #[tokio::test]
+async fn batches_handed_over_together_are_appended_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await;
+    log.create_topic(&spec("orders", 1)).await.unwrap();
+    let partition = at("orders", 0);
+    let batch = encode(&BatchSpec::plain(1, Compression::None), [(0, &record("a"))]).unwrap();
+    let mut pending = Vec::new();
+    for _ in 0..20 {
+        pending.push(log.submit_batch(&partition, Bytes::from(batch.clone())).await.unwrap());
+    }
+    for (offset, pending) in (0..).zip(pending) {
+        assert_eq!(pending.done().await.unwrap().base_offset, offset);
+    }
+}
+
+#[tokio::test]
+async fn a_reader_that_follows_is_warm_and_one_that_begins_is_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = open(folder.path()).await;
+    log.create_topic(&spec("orders", 1)).await.unwrap();
+    log.append(&"orders".parse().unwrap(), Some(0), vec![record("a")]).await.unwrap();
+    let handle = log.partition(&at("orders", 0)).unwrap();
+    assert!(!handle.is_warm(0));
+    let fetched = handle.fetch(0, 1_000, false).unwrap();
+    assert!(handle.is_warm(fetched.next));
+}
+
+#[tokio::test]
 async fn hostile_batches_are_refused_and_leave_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let log = open(folder.path()).await;
@@ -360,10 +388,12 @@ async fn hostile_batches_are_refused_and_leave_nothing() {
     let twice = [good.clone(), good.clone()].concat();
     let spec = BatchSpec { transactional: true, ..BatchSpec::plain(1, Compression::None) };
     let transactional = encode(&spec, [(0, &record("a"))]).unwrap();
-    for bytes in [flipped, twice, good[..30].to_vec(), Vec::new(), transactional] {
+    for bytes in [flipped, good[..30].to_vec(), Vec::new(), transactional] {
         let refused = log.append_batch(&partition, Bytes::from(bytes)).await;
         assert!(matches!(refused, Err(LogError::CorruptBatch { .. })), "{refused:?}");
     }
+    let refused = log.append_batch(&partition, Bytes::from(twice)).await;
+    assert!(matches!(refused, Err(LogError::InvalidRecord { .. })), "{refused:?}");
     assert_eq!(log.offsets(&partition).await.unwrap().end, 0);
 }
 

@@ -25,6 +25,9 @@ const HINTS_MAX: usize = 16;
 /// Bytes that a search by time reads at once.
 const SEARCH_BYTES: usize = 1024 * 1024;
 
+/// Bytes at a segment's end that a reader who follows finds in memory.
+const WARM_BYTES: u64 = 4 * 1024 * 1024;
+
 /// Raw batches of a partition, as a consumer over the network gets them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fetched {
@@ -53,6 +56,11 @@ struct Hint {
 pub(super) struct Hints(VecDeque<Hint>);
 
 impl Hints {
+    fn peek(&self, offset: Offset, segment: u64) -> Option<u64> {
+        let found = |hint: &&Hint| (hint.offset, hint.segment) == (offset, segment);
+        self.0.iter().find(found).map(|hint| hint.position)
+    }
+
     fn take(&mut self, offset: Offset, segment: u64) -> Option<u64> {
         let found =
             self.0.iter().position(|hint| (hint.offset, hint.segment) == (offset, segment))?;
@@ -171,11 +179,26 @@ impl Partition {
         Ok(true)
     }
 
-    /// The first visible record whose timestamp is `at` or later.
+    /// Whether a reader came up to an offset and the active segment holds little beyond.
+    pub(crate) fn is_warm(&self, from: Offset) -> bool {
+        let Some(segment) = self.segment_at(from) else { return false };
+        let known = self.hints.lock().peek(from, segment.id());
+        known.is_some_and(|position| segment.bytes() - position <= WARM_BYTES)
+    }
+
+    /// Offset of [`Self::record_at`].
     ///
     /// # Errors
     /// As [`Self::read`].
     pub(crate) fn offset_at(&self, at: Timestamp) -> Result<Option<Offset>, LogError> {
+        Ok(self.record_at(at)?.map(|(_, offset)| offset))
+    }
+
+    /// The first visible record whose timestamp is `at` or later.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn record_at(&self, at: Timestamp) -> Result<Option<(Timestamp, Offset)>, LogError> {
         let (start, ends) = (self.start(), self.ends());
         let late = |segment: &Arc<Segment>| {
             segment.largest().is_some_and(|largest| largest.timestamp >= at.as_millis())
@@ -194,8 +217,8 @@ impl Partition {
                     continue;
                 }
                 let found = self.find(&bytes, |r| r.offset >= start && r.record.timestamp >= at)?;
-                if found.is_some() {
-                    return Ok(found.map(|record| record.offset));
+                if let Some(found) = found {
+                    return Ok(Some((found.record.timestamp, found.offset)));
                 }
             }
             from = next;
