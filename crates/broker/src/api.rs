@@ -26,8 +26,21 @@ impl Api {
 }
 
 /// What is advertised, by key.
-pub(crate) const APIS: &[Api] =
-    &[Api::new(ApiKey::Metadata, 0, 12), Api::new(ApiKey::ApiVersions, 0, 4)];
+pub(crate) const APIS: &[Api] = &[
+    Api::new(ApiKey::Metadata, 0, 12),
+    Api::new(ApiKey::OffsetCommit, 2, 9),
+    Api::new(ApiKey::OffsetFetch, 1, 9),
+    Api::new(ApiKey::FindCoordinator, 0, 4),
+    Api::new(ApiKey::JoinGroup, 0, 9),
+    Api::new(ApiKey::Heartbeat, 0, 4),
+    Api::new(ApiKey::LeaveGroup, 0, 5),
+    Api::new(ApiKey::SyncGroup, 0, 5),
+    Api::new(ApiKey::SaslHandshake, 0, 1),
+    Api::new(ApiKey::ApiVersions, 0, 4),
+    Api::new(ApiKey::SaslAuthenticate, 0, 2),
+    Api::new(ApiKey::DescribeUserScramCredentials, 0, 0),
+    Api::new(ApiKey::AlterUserScramCredentials, 0, 0),
+];
 
 /// The row of an API; `None` where it is not spoken.
 pub(crate) fn find(key: ApiKey) -> Option<&'static Api> {
@@ -73,7 +86,22 @@ mod tests {
         for api in APIS {
             match api.key {
                 ApiKey::Metadata => codes::<MetadataRequest>(api),
+                ApiKey::OffsetCommit => codes::<OffsetCommitRequest>(api),
+                ApiKey::OffsetFetch => codes::<OffsetFetchRequest>(api),
+                ApiKey::FindCoordinator => codes::<FindCoordinatorRequest>(api),
+                ApiKey::JoinGroup => codes::<JoinGroupRequest>(api),
+                ApiKey::Heartbeat => codes::<HeartbeatRequest>(api),
+                ApiKey::LeaveGroup => codes::<LeaveGroupRequest>(api),
+                ApiKey::SyncGroup => codes::<SyncGroupRequest>(api),
+                ApiKey::SaslHandshake => codes::<SaslHandshakeRequest>(api),
                 ApiKey::ApiVersions => codes::<ApiVersionsRequest>(api),
+                ApiKey::SaslAuthenticate => codes::<SaslAuthenticateRequest>(api),
+                ApiKey::DescribeUserScramCredentials => {
+                    codes::<DescribeUserScramCredentialsRequest>(api);
+                }
+                ApiKey::AlterUserScramCredentials => {
+                    codes::<AlterUserScramCredentialsRequest>(api);
+                }
                 other => panic!("{other:?} is advertised and not tested here; add its line"),
             }
         }

@@ -17,7 +17,8 @@ use crate::{
     api::{self, Api},
     context::Context,
     decode::{self, Malformed},
-    handlers::{api_versions, metadata},
+    handlers::{api_versions, find_coordinator, groups, metadata, offsets, sasl},
+    security::Session,
 };
 
 /// Why a frame ends its connection.
@@ -71,6 +72,11 @@ impl Call {
     /// nobody needs it once the connection closes.
     pub(crate) const fn waits(&self) -> bool {
         matches!(self.key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
+    }
+
+    /// Whether the request is part of saying who the client is.
+    pub(crate) const fn authenticates(&self) -> bool {
+        matches!(self.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
     }
 
     /// Whether the next request may be taken before this one is answered.
@@ -129,20 +135,63 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
     let version = call.version;
     let reply = match call.key {
         ApiKey::Metadata => call.reply(&metadata::metadata(context, call.decode()?, version).await),
-        ApiKey::ApiVersions => answer_api_versions(call),
+        ApiKey::OffsetCommit => {
+            call.reply(&offsets::offset_commit(context, call.decode()?, version).await)
+        }
+        ApiKey::OffsetFetch => call.reply(&offsets::offset_fetch(context, call.decode()?, version)),
+        ApiKey::FindCoordinator => {
+            call.reply(&find_coordinator::find_coordinator(context, call.decode()?, version))
+        }
+        ApiKey::JoinGroup => {
+            call.reply(&groups::join_group(context, call.decode()?, version).await)
+        }
+        ApiKey::Heartbeat => call.reply(&groups::heartbeat(context, &call.decode()?)),
+        ApiKey::LeaveGroup => call.reply(&groups::leave_group(context, call.decode()?, version)),
+        ApiKey::SyncGroup => {
+            call.reply(&groups::sync_group(context, call.decode()?, version).await)
+        }
+        ApiKey::ApiVersions => answer_api_versions(context, call),
+        ApiKey::DescribeUserScramCredentials => {
+            call.reply(&sasl::describe_user_scram_credentials(context, call.decode()?))
+        }
+        ApiKey::AlterUserScramCredentials => {
+            call.reply(&sasl::alter_user_scram_credentials(context, call.decode()?).await)
+        }
         key => Err(Refused::UnknownApi { key: key as i16 }),
     };
     reply.map(Reply::Ready)
 }
 
+/// Works on a request that says who the client is.
+///
+/// # Errors
+/// [`Refused`] ends the connection.
+pub(crate) async fn authenticate(
+    context: &Context,
+    session: &mut Session,
+    call: &Call,
+) -> Result<Reply, Refused> {
+    let reply = match call.key {
+        ApiKey::SaslHandshake => {
+            call.reply(&sasl::sasl_handshake(session, &call.decode()?, call.version))
+        }
+        ApiKey::SaslAuthenticate => {
+            call.reply(&sasl::sasl_authenticate(session, call.decode()?).await)
+        }
+        _ => return handle(context, call).await,
+    };
+    reply.map(Reply::Ready)
+}
+
 /// Tells what is spoken, also to those who ask in a version that is not.
-fn answer_api_versions(call: &Call) -> Result<Bytes, Refused> {
+fn answer_api_versions(context: &Context, call: &Call) -> Result<Bytes, Refused> {
+    let has_sasl = context.broker.options.security.sasl.is_some();
     if api::find(call.key).is_some_and(|api| api.speaks(call.version)) {
-        let response = api_versions::api_versions(&call.decode()?, call.version);
+        let response = api_versions::api_versions(&call.decode()?, call.version, has_sasl);
         return call.reply(&response);
     }
     let error = ResponseError::UnsupportedVersion.code();
-    call.reply_as(&api_versions::spoken(0).with_error_code(error), 0)
+    call.reply_as(&api_versions::spoken(0, has_sasl).with_error_code(error), 0)
 }
 
 fn peek_i16(bytes: &[u8], at: usize) -> Option<i16> {

@@ -52,6 +52,15 @@ pub(crate) fn error_code(error: &LogError) -> i16 {
     response_error(error).code()
 }
 
+/// The code as Kafka's group coordinator gives it: who cannot be served here is to ask
+/// for the coordinator again.
+pub(crate) fn group_error_code(error: &LogError) -> i16 {
+    match error.code() {
+        ErrorCode::Closed | ErrorCode::StorageError => ResponseError::NotCoordinator.code(),
+        _ => error_code(error),
+    }
+}
+
 /// The failure in words, for responses that have room for them.
 pub(crate) fn error_message(error: &LogError) -> Option<StrBytes> {
     Some(StrBytes::from_string(error.to_string()))

@@ -6,7 +6,8 @@
 use std::{sync::Arc, time::Duration};
 
 use courant_model::{ByteSize, limits};
-use tokio_rustls::rustls::ServerConfig;
+
+use crate::security::Security;
 
 /// How a broker is to behave.
 #[derive(Debug, Clone, Default)]
@@ -14,8 +15,8 @@ pub struct BrokerOptions {
     /// Host and port that clients are told to connect to (`advertised.listeners`).
     /// Default: the address that the client reached, which suits one network.
     pub advertised: Option<(String, u16)>,
-    /// Set: clients speak TLS and nothing else.
-    pub tls: Option<Arc<ServerConfig>>,
+    /// TLS, SASL, access rules and quotas. Default: everybody may do everything.
+    pub security: Arc<Security>,
     pub limits: Limits,
     /// Topics created because a client named them (`auto.create.topics.enable`).
     /// Default one partition; `None` leaves creation to those who ask for it.

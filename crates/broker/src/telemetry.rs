@@ -14,6 +14,7 @@ enum Metric {
     ConnectionsOpen,
     ConnectionsRefusedTotal,
     ConnectionsBrokenTotal,
+    ConnectionsUnauthenticatedTotal,
     ReceivedBytesTotal,
     SentBytesTotal,
 }
@@ -25,6 +26,9 @@ impl Metric {
             Self::ConnectionsOpen => "courant_kafka_connections_open",
             Self::ConnectionsRefusedTotal => "courant_kafka_connections_refused_total",
             Self::ConnectionsBrokenTotal => "courant_kafka_connections_broken_total",
+            Self::ConnectionsUnauthenticatedTotal => {
+                "courant_kafka_connections_unauthenticated_total"
+            }
             Self::ReceivedBytesTotal => "courant_kafka_received_bytes_total",
             Self::SentBytesTotal => "courant_kafka_sent_bytes_total",
         }
@@ -41,6 +45,8 @@ pub(crate) struct Telemetry {
     pub(crate) refused: Counter,
     /// Connections that a frame or a time-out ended.
     pub(crate) broken: Counter,
+    /// Connections whose authentication failed.
+    pub(crate) unauthenticated: Counter,
     pub(crate) received_bytes: Counter,
     pub(crate) sent_bytes: Counter,
 }
@@ -53,6 +59,7 @@ impl Telemetry {
             connections: metrics::gauge!(Metric::ConnectionsOpen.name()),
             refused: metrics::counter!(Metric::ConnectionsRefusedTotal.name()),
             broken: metrics::counter!(Metric::ConnectionsBrokenTotal.name()),
+            unauthenticated: metrics::counter!(Metric::ConnectionsUnauthenticatedTotal.name()),
             received_bytes: metrics::counter!(Metric::ReceivedBytesTotal.name()),
             sent_bytes: metrics::counter!(Metric::SentBytesTotal.name()),
         }

@@ -389,3 +389,47 @@ pub const BROKER_ACCEPT_RETRY_MS: u64 = 100;
 
 /// Lines about misbehaving Kafka clients that are logged in a second.
 pub const BROKER_COMPLAINTS_PER_SECOND_MAX: u64 = 10;
+
+/// Bytes of one request of a Kafka client that has not said who it is; a name and a
+/// proof need little.
+pub const BROKER_UNAUTHENTICATED_BYTES_MAX: usize = 64 * 1024;
+
+/// How long a Kafka client may take to say who it is.
+pub const BROKER_AUTHENTICATION_MS_MAX: u64 = 30_000;
+
+/// Users of a broker whose credentials are known; each takes some 400 bytes.
+pub const USERS_MAX: usize = 10_000;
+
+/// Bytes of a user's name.
+pub const USER_NAME_BYTES_MAX: usize = 255;
+
+/// Bytes of a password.
+pub const PASSWORD_BYTES_MAX: usize = 1_024;
+
+/// Bytes of one message of a SASL exchange; a name, a password or a proof fit many times.
+pub const SASL_MESSAGE_BYTES_MAX: usize = 8 * 1024;
+
+/// Fewest iterations of a SCRAM credential: those of RFC 7677, and Kafka's default.
+pub const SCRAM_ITERATIONS_MIN: u32 = 4_096;
+
+/// Most iterations of a SCRAM credential, Kafka's: more would cost clients seconds.
+pub const SCRAM_ITERATIONS_MAX: u32 = 16_384;
+
+/// Bytes of a SCRAM salt that the broker chooses.
+pub const SCRAM_SALT_BYTES: usize = 16;
+
+/// Passwords that are checked at a time; each takes a processor for milliseconds.
+pub const PASSWORD_CHECKS_MAX: usize = 2;
+
+/// How long a failed authentication is answered late; Kafka's, against guessing.
+pub const AUTHENTICATION_FAILURE_MS: u64 = 100;
+
+/// Shortest time between two authentications of one connection; Kafka's.
+pub const REAUTHENTICATION_MS_MIN: u64 = 1_000;
+
+/// Rules of access; every request goes through those of its principal.
+pub const ACL_RULES_MAX: usize = 1_000;
+
+/// Longest time for which a quota mutes a connection; below the 30 s after which
+/// clients give a request up.
+pub const QUOTA_THROTTLE_MS_MAX: u64 = 15_000;

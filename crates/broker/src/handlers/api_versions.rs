@@ -5,24 +5,31 @@
 
 use kafka_protocol::{
     ResponseError,
-    messages::{ApiVersionsRequest, ApiVersionsResponse, api_versions_response::ApiVersion},
+    messages::{
+        ApiKey, ApiVersionsRequest, ApiVersionsResponse, api_versions_response::ApiVersion,
+    },
 };
 
 use crate::api::APIS;
 
 /// Answers ApiVersions 0 to 4.
-pub(crate) fn api_versions(request: &ApiVersionsRequest, version: i16) -> ApiVersionsResponse {
+pub(crate) fn api_versions(
+    request: &ApiVersionsRequest,
+    version: i16,
+    has_sasl: bool,
+) -> ApiVersionsResponse {
     let names = [&request.client_software_name, &request.client_software_version];
     if version >= 3 && !names.into_iter().all(|name| is_software_name(name)) {
         return ApiVersionsResponse::default()
             .with_error_code(ResponseError::InvalidRequest.code());
     }
-    spoken(version)
+    spoken(version, has_sasl)
 }
 
-/// The version table.
-pub(crate) fn spoken(version: i16) -> ApiVersionsResponse {
-    let keys = APIS.iter().map(|api| {
+/// The version table; SASL stands in it where it is on.
+pub(crate) fn spoken(version: i16, has_sasl: bool) -> ApiVersionsResponse {
+    let is_on = |key| has_sasl || !needs_sasl(key);
+    let keys = APIS.iter().filter(|api| is_on(api.key)).map(|api| {
         ApiVersion::default()
             .with_api_key(api.key as i16)
             .with_min_version(api.min)
@@ -31,6 +38,16 @@ pub(crate) fn spoken(version: i16) -> ApiVersionsResponse {
     let response = ApiVersionsResponse::default().with_api_keys(keys.collect());
     // No features are finalised, now and at any epoch.
     if version >= 3 { response.with_finalized_features_epoch(0) } else { response }
+}
+
+const fn needs_sasl(key: ApiKey) -> bool {
+    matches!(
+        key,
+        ApiKey::SaslHandshake
+            | ApiKey::SaslAuthenticate
+            | ApiKey::DescribeUserScramCredentials
+            | ApiKey::AlterUserScramCredentials
+    )
 }
 
 /// Letters, digits, `-` and `.`, beginning and ending with a letter or digit.

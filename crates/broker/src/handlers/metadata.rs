@@ -21,17 +21,11 @@ use uuid::Uuid;
 use crate::{
     context::{BROKER_ID, Context, LEADER_EPOCH},
     errors::response_error,
+    security::{Operation, Resource},
 };
 
 /// Topics that belong to the log itself begin so.
 const INTERNAL_PREFIX: &str = "__";
-
-/// What anybody may do with a topic, as bits of Kafka's operations: read, write,
-/// create, delete, alter, describe, describe configs, alter configs.
-const TOPIC_OPERATIONS: i32 = bits(&[3, 4, 5, 6, 7, 8, 10, 11]);
-/// The same for the cluster: create, alter, describe, cluster action, describe and
-/// alter configs, idempotent write.
-const CLUSTER_OPERATIONS: i32 = bits(&[5, 7, 8, 9, 10, 11, 12]);
 
 /// Answers Metadata 0 to 12.
 pub(crate) async fn metadata(
@@ -49,12 +43,17 @@ pub(crate) async fn metadata(
         }
         _ => {
             let all = context.log().all_topics().unwrap_or_default();
-            topics.extend(all.iter().map(|topic| describe(topic, version)));
+            let seen = all.iter().filter(|topic| {
+                context.allows(Operation::Describe, Resource::Topic(topic.name.as_str()))
+            });
+            topics.extend(seen.map(|topic| describe(topic, version)));
         }
     }
     if version >= 8 && request.include_topic_authorized_operations {
         for topic in topics.iter_mut().filter(|topic| topic.error_code == 0) {
-            topic.topic_authorized_operations = TOPIC_OPERATIONS;
+            let name = topic.name.as_ref().map_or("", |name| name);
+            topic.topic_authorized_operations =
+                context.authorized_operations(Resource::Topic(name));
         }
     }
     let (host, port) = context.advertised();
@@ -68,7 +67,7 @@ pub(crate) async fn metadata(
         response.cluster_id = Some(context.broker.cluster_id());
     }
     if (8..=10).contains(&version) && request.include_cluster_authorized_operations {
-        response.cluster_authorized_operations = CLUSTER_OPERATIONS;
+        response.cluster_authorized_operations = context.authorized_operations(Resource::Cluster);
     }
     response
 }
@@ -80,13 +79,22 @@ async fn one_topic(
     version: i16,
 ) -> MetadataResponseTopic {
     if let Some(name) = asked.name.as_ref() {
+        if !context.allows(Operation::Describe, Resource::Topic(name)) {
+            let refused = ResponseError::TopicAuthorizationFailed;
+            return refuse(refused, Some(name.0.clone()), asked.topic_id);
+        }
         return match named(context, name, create).await {
             Ok(topic) => describe(&topic, version),
             Err(error) => refuse(error, Some(name.0.clone()), asked.topic_id),
         };
     }
     let all = context.log().all_topics().unwrap_or_default();
+    let may_see =
+        |name: &TopicName| context.allows(Operation::Describe, Resource::Topic(name.as_str()));
     match all.iter().find(|topic| topic.id == asked.topic_id) {
+        Some(topic) if !may_see(&topic.name) => {
+            refuse(ResponseError::TopicAuthorizationFailed, None, asked.topic_id)
+        }
         Some(topic) => describe(topic, version),
         None => refuse(ResponseError::UnknownTopicId, None, asked.topic_id),
     }
@@ -105,6 +113,10 @@ async fn named(
     let auto = context.broker.options.auto_creation;
     if !(create && auto.enabled) || is_internal(name.as_str()) {
         return Err(ResponseError::UnknownTopicOrPartition);
+    }
+    let may_create = |resource| context.allows(Operation::Create, resource);
+    if !may_create(Resource::Cluster) && !may_create(Resource::Topic(name.as_str())) {
+        return Err(ResponseError::TopicAuthorizationFailed);
     }
     let spec = TopicSpec {
         name: name.clone(),
@@ -147,13 +159,4 @@ fn describe(topic: &TopicDescription, version: i16) -> MetadataResponseTopic {
 
 fn is_internal(name: &str) -> bool {
     name.starts_with(INTERNAL_PREFIX)
-}
-
-const fn bits(operations: &[u32]) -> i32 {
-    let (mut bits, mut index) = (0, 0);
-    while index < operations.len() {
-        bits |= 1 << operations[index];
-        index += 1;
-    }
-    bits
 }

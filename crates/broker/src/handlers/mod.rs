@@ -9,4 +9,8 @@
 //! test below it, and a line in [`crate::dispatch::handle`].
 
 pub(crate) mod api_versions;
+pub(crate) mod find_coordinator;
+pub(crate) mod groups;
 pub(crate) mod metadata;
+pub(crate) mod offsets;
+pub(crate) mod sasl;

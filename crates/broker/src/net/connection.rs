@@ -22,7 +22,10 @@ use tokio::{
     time::timeout,
 };
 
-use super::frame::{Frame, FrameError, FrameReader};
+use super::{
+    frame::{Frame, FrameError, FrameReader},
+    guard::Guard,
+};
 use crate::{
     context::{Broker, Connection, Context},
     dispatch::{self, Call, Refused, Reply},
@@ -35,6 +38,8 @@ pub(super) enum Broken {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("{0}")]
+    Unauthenticated(&'static str),
     #[error("the client does not read its answers")]
     Stalled,
     #[error(transparent)]
@@ -46,7 +51,7 @@ impl Broken {
     pub(super) const fn is_misbehaviour(&self) -> bool {
         match self {
             Self::Frame(FrameError::Io(_) | FrameError::Silent) | Self::Write(_) => false,
-            Self::Frame(_) | Self::Refused(_) | Self::Stalled => true,
+            Self::Frame(_) | Self::Refused(_) | Self::Unauthenticated(_) | Self::Stalled => true,
         }
     }
 }
@@ -91,9 +96,10 @@ async fn read_frames<R: AsyncRead + Unpin>(
     frames: mpsc::Sender<Frame>,
 ) -> Result<(), Broken> {
     loop {
+        connection.unmuted().await;
         let frame = tokio::select! {
             biased;
-            frame = reader.next(&broker.bounds) => frame,
+            frame = reader.next(&broker.bounds, || connection.is_authenticated()) => frame,
             () = connection.closing.cancelled() => return Ok(()),
         };
         let Some(frame) = frame? else { break };
@@ -114,16 +120,18 @@ async fn work(
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), Broken> {
     let places = Arc::new(Semaphore::new(BROKER_PIPELINED_MAX));
-    while let Some(frame) = frames.recv().await {
+    let mut guard = Guard::new(broker, connection);
+    while let Some(frame) = guard.next(&mut frames).await? {
+        let size = frame.bytes.len();
         let call = Call::open(frame.bytes)?;
         broker.telemetry.request(call.api);
-        let client_id = call.client_id.clone();
-        let (broker, connection) = (Arc::clone(broker), Arc::clone(connection));
-        let context = Context { broker, connection, client_id };
+        let context = guard.admit(&call, size)?;
         // Whatever is not produced waits for what was produced before it.
         let places_needed = if call.overlaps() { 1 } else { BROKER_PIPELINED_MAX as u32 };
         let Ok(place) = Arc::clone(&places).acquire_many_owned(places_needed).await else { break };
-        let reply = if call.waits() {
+        let reply = if call.authenticates() {
+            guard.authenticate(&context, &call).await?
+        } else if call.waits() {
             tokio::select! {
                 biased;
                 reply = dispatch::handle(&context, &call) => reply?,
@@ -139,6 +147,10 @@ async fn work(
         };
         let answer = Answer { reply, _place: place, _memory: frame.memory };
         if answers.send(answer).await.is_err() {
+            break;
+        }
+        if guard.has_failed() {
+            connection.closing.cancel();
             break;
         }
     }

@@ -13,7 +13,7 @@ use std::{io, time::Duration};
 use bytes::{Buf, Bytes, BytesMut};
 use courant_model::limits::{
     BROKER_FRAME_BYTES_PER_MS_MIN, BROKER_FRAME_MS_MAX, BROKER_READ_BYTES_MAX,
-    BROKER_READ_BYTES_MIN, BROKER_REQUEST_BYTES_MAX,
+    BROKER_READ_BYTES_MIN, BROKER_REQUEST_BYTES_MAX, BROKER_UNAUTHENTICATED_BYTES_MAX,
 };
 use kafka_protocol::messages::ApiKey;
 use tokio::{
@@ -64,14 +64,19 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Self { stream, buffer, chunk, request_bytes_max, idle }
     }
 
-    /// The next frame; `None` once the client has closed.
+    /// The next frame; `None` once the client has closed. While the client is not
+    /// `trusted`, only small ones are.
     ///
     /// # Errors
     /// [`FrameError`]; nothing can be read after one.
     ///
     /// # Cancel safety
     /// Not safe: the frame under way is lost.
-    pub(super) async fn next(&mut self, bounds: &Bounds) -> Result<Option<Frame>, FrameError> {
+    pub(super) async fn next(
+        &mut self,
+        bounds: &Bounds,
+        trusted: impl Fn() -> bool,
+    ) -> Result<Option<Frame>, FrameError> {
         if self.buffer.is_empty() {
             self.buffer.reserve(self.chunk);
             let read =
@@ -83,7 +88,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         let begun = Instant::now();
         let in_ms = |ms: u64| begun + Duration::from_millis(ms);
         self.fill(4 + HEADER_BYTES_MIN, in_ms(BROKER_FRAME_MS_MAX)).await?;
-        let length = self.length()?;
+        let length = self.length(trusted())?;
         let size = 4 + length;
         let time = BROKER_FRAME_MS_MAX + length as u64 / BROKER_FRAME_BYTES_PER_MS_MIN;
         let mut memory = None;
@@ -103,11 +108,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The length of the frame at the front, checked against its API's bound.
-    fn length(&self) -> Result<usize, FrameError> {
+    fn length(&self, trusted: bool) -> Result<usize, FrameError> {
         let mut front = &self.buffer[..];
         let (found, key) = (front.get_i32(), front.get_i16());
         let produce = key == ApiKey::Produce as i16;
-        let max = if produce { self.request_bytes_max } else { BROKER_REQUEST_BYTES_MAX };
+        let max = match trusted {
+            false => BROKER_UNAUTHENTICATED_BYTES_MAX,
+            true if produce => self.request_bytes_max,
+            true => BROKER_REQUEST_BYTES_MAX,
+        };
         match usize::try_from(found) {
             Ok(length) if (HEADER_BYTES_MIN..=max).contains(&length) => Ok(length),
             _ => Err(FrameError::Length { found, max }),
@@ -156,7 +165,7 @@ mod tests {
         let bounds = Bounds::new(Limits::default());
         let mut reader = FrameReader::new(bytes, 1 << 20, IDLE);
         let mut frames = Vec::new();
-        while let Some(frame) = reader.next(&bounds).await? {
+        while let Some(frame) = reader.next(&bounds, || true).await? {
             frames.push(frame.bytes);
         }
         Ok(frames)
@@ -173,13 +182,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_client_that_nobody_knows_may_send_little() {
+        let bounds = Bounds::new(Limits::default());
+        let frame = request(ApiKey::Produce, &vec![0; BROKER_UNAUTHENTICATED_BYTES_MAX]);
+        let mut reader = FrameReader::new(&frame[..], 1 << 20, IDLE);
+        let refused = reader.next(&bounds, || false).await;
+        assert!(matches!(refused, Err(FrameError::Length { .. })), "{refused:?}");
+        let mut reader = FrameReader::new(&frame[..], 1 << 20, IDLE);
+        assert!(reader.next(&bounds, || true).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_torn_frame_is_an_error_and_a_whole_one_before_it_is_read() {
         let mut bytes = request(ApiKey::Metadata, b"whole");
         bytes.extend(&request(ApiKey::Metadata, b"torn")[..10]);
         let bounds = Bounds::new(Limits::default());
         let mut reader = FrameReader::new(&bytes[..], 1 << 20, IDLE);
-        assert_eq!(&reader.next(&bounds).await.unwrap().unwrap().bytes[8..], b"whole");
-        assert!(matches!(reader.next(&bounds).await, Err(FrameError::Io(_))));
+        assert_eq!(&reader.next(&bounds, || true).await.unwrap().unwrap().bytes[8..], b"whole");
+        assert!(matches!(reader.next(&bounds, || true).await, Err(FrameError::Io(_))));
     }
 
     #[tokio::test]
@@ -191,7 +211,7 @@ mod tests {
         drop(client);
         let bounds = Bounds::new(Limits::default());
         let mut reader = FrameReader::new(server, 100 << 20, IDLE);
-        assert!(matches!(reader.next(&bounds).await, Err(FrameError::Io(_))));
+        assert!(matches!(reader.next(&bounds, || true).await, Err(FrameError::Io(_))));
         assert!(reader.buffer.capacity() <= 2 * BROKER_READ_BYTES_MAX);
     }
 
@@ -200,12 +220,12 @@ mod tests {
         let bounds = Bounds::new(Limits::default());
         let (_client, server) = tokio::io::duplex(64);
         let mut reader = FrameReader::new(server, 1 << 20, IDLE);
-        assert!(matches!(reader.next(&bounds).await, Err(FrameError::Silent)));
+        assert!(matches!(reader.next(&bounds, || true).await, Err(FrameError::Silent)));
 
         let (mut client, server) = tokio::io::duplex(64);
         let mut reader = FrameReader::new(server, 1 << 20, IDLE);
         client.write_all(&request(ApiKey::Metadata, b"long enough")[..13]).await.unwrap();
-        assert!(matches!(reader.next(&bounds).await, Err(FrameError::Late)));
+        assert!(matches!(reader.next(&bounds, || true).await, Err(FrameError::Late)));
     }
 
     #[tokio::test(start_paused = true)]
@@ -218,9 +238,9 @@ mod tests {
         let bounds = Bounds::new(limits);
         let frame = request(ApiKey::Produce, &vec![7; 600_000]);
         let mut first = FrameReader::new(&frame[..], 1 << 20, IDLE);
-        let held = first.next(&bounds).await.unwrap().unwrap();
+        let held = first.next(&bounds, || true).await.unwrap().unwrap();
         let mut second = FrameReader::new(&frame[..], 1 << 20, IDLE);
-        let waiting = second.next(&bounds);
+        let waiting = second.next(&bounds, || true);
         tokio::pin!(waiting);
         assert!(futures::poll!(&mut waiting).is_pending());
         drop(held);
@@ -243,7 +263,7 @@ mod tests {
                     let bounds = Bounds::new(Limits::default());
                     let mut reader = FrameReader::new(server, 1 << 20, IDLE);
                     let mut read = Vec::new();
-                    while let Some(frame) = reader.next(&bounds).await.unwrap() {
+                    while let Some(frame) = reader.next(&bounds, || true).await.unwrap() {
                         read.push(frame.bytes.slice(8..).to_vec());
                     }
                     read

@@ -12,13 +12,14 @@ use tokio::{
     net::{TcpListener, TcpStream},
     time::{sleep, timeout},
 };
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{Bounds, connection, limits::Place};
 use crate::{
     BrokerOptions,
-    context::{Broker, Connection},
+    context::{Addresses, Broker, Connection},
+    security::{Principal, principal_of},
     telemetry::Telemetry,
 };
 
@@ -96,14 +97,19 @@ impl Connected {
         // Answers are wanted at once.
         let ready = stream.set_nodelay(true).and_then(|()| stream.local_addr());
         let Ok(local) = ready else { return };
-        let connection = Arc::new(Connection { peer, local, closing });
-        let served = match broker.options.tls.clone() {
-            None => connection::run(stream, &broker, &connection).await,
+        let connection = |certificate| {
+            Arc::new(Connection::new(Addresses { peer, local }, closing, certificate))
+        };
+        let served = match broker.options.security.tls.clone() {
+            None => connection::run(stream, &broker, &connection(None)).await,
             Some(config) => {
                 let handshake = TlsAcceptor::from(config).accept(stream);
                 let limit = Duration::from_millis(BROKER_HANDSHAKE_MS_MAX);
                 match timeout(limit, handshake).await {
-                    Ok(Ok(stream)) => connection::run(stream, &broker, &connection).await,
+                    Ok(Ok(stream)) => match certified(&stream) {
+                        Ok(name) => connection::run(stream, &broker, &connection(name)).await,
+                        Err(nameless) => return complain(&broker, peer, &nameless),
+                    },
                     Ok(Err(error)) => return complain(&broker, peer, &error),
                     Err(late) => return complain(&broker, peer, &late),
                 }
@@ -115,6 +121,18 @@ impl Connected {
             Err(broken) => tracing::debug!(%peer, %broken, "a connection ended"),
         }
     }
+}
+
+/// A client certificate says nothing about who its owner is.
+#[derive(Debug, thiserror::Error)]
+#[error("the client's certificate has no common name; give it one")]
+struct Nameless;
+
+/// The principal of a client's certificate, if it has one.
+fn certified(stream: &TlsStream<TcpStream>) -> Result<Option<Principal>, Nameless> {
+    let certificates = stream.get_ref().1.peer_certificates();
+    let first = certificates.and_then(|chain| chain.first());
+    first.map(|certificate| principal_of(certificate).ok_or(Nameless)).transpose()
 }
 
 /// Tells of a client that has lost its connection by what it did.

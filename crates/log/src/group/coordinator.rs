@@ -292,8 +292,7 @@ impl Coordinator {
         check_group_id(group)?;
         let committed_at = self.shared.clock.now();
         for (partition, committed) in &offsets {
-            self.shared.check_partition(partition)?;
-            check_metadata(group, &committed.metadata)?;
+            self.check_offset(group, partition, committed)?;
         }
         let record = |(partition, Committed { offset, metadata })| GroupRecord::Offset {
             group: group.to_owned(),
@@ -308,6 +307,21 @@ impl Coordinator {
                 Ok(records)
             })
             .await
+    }
+
+    /// Whether one offset could be committed by what it is; who commits is not asked.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`],
+    /// [`LogError::OffsetMetadataTooLarge`].
+    pub fn check_offset(
+        &self,
+        group: &str,
+        partition: &TopicPartition,
+        committed: &Committed,
+    ) -> Result<(), LogError> {
+        self.shared.check_partition(partition)?;
+        check_metadata(group, &committed.metadata)
     }
 
     /// All committed offsets of a group; empty for one that does not exist.
