@@ -12,8 +12,9 @@ use std::{
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Which crates of ours each crate may use.
-const EDGES: [(&str, &[&str]); 11] = [
+const EDGES: [(&str, &[&str]); 12] = [
     ("courant-model", &[]),
+    ("courant-jolt", &[]),
     ("courant-log", &["courant-model"]),
     ("courant-broker", &["courant-model", "courant-log"]),
     ("courant-kafka", &["courant-model", "courant-log"]),

@@ -1,0 +1,371 @@
+//! A chain of operations: compiled once, then applied to documents.
+//!
+//! Compiling looks at everything and tells all that is wrong. A transform runs the
+//! operations one after the other on one document, within one budget.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use serde_json::Value as Json;
+
+use crate::{
+    budget::{Budget, Fault},
+    cardinality::Cardinality,
+    convert::{from_serde, to_serde},
+    default::Default as Fill,
+    error::{Error, Report, SpecError, SpecErrors, TransformError},
+    limits::{DEPTH_MAX, OPERATIONS_MAX},
+    modify::{Mode, Modify},
+    parse::{parse, parse_with_comments},
+    remove::Remove,
+    shift::Shift,
+    sort,
+    value::Value,
+    write,
+};
+
+/// A compiled specification. Cheap to share between threads by reference.
+#[derive(Debug)]
+pub struct Jolt {
+    operations: Vec<Operation>,
+}
+
+#[derive(Debug)]
+enum Operation {
+    Shift(Shift),
+    Default(Fill),
+    Remove(Remove),
+    Sort,
+    Cardinality(Cardinality),
+    Modify(Modify),
+    Custom(Box<dyn Custom>),
+}
+
+/// An operation of one's own, as the reference has Java classes.
+pub trait Custom: Send + Sync + fmt::Debug {
+    /// Transforms a document.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    fn transform(&self, input: Json, context: Option<&Json>) -> Result<Json, String>;
+}
+
+type Factory = Arc<dyn Fn(Option<&Json>) -> Result<Box<dyn Custom>, String> + Send + Sync>;
+
+/// Names of custom operations.
+#[derive(Clone, Default)]
+pub struct Registry {
+    factories: BTreeMap<String, Factory>,
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.factories.keys()).finish()
+    }
+}
+
+impl Registry {
+    /// Makes a name known. The factory gets the operation's `spec`, where it has one.
+    pub fn register(
+        &mut self,
+        name: impl Into<String>,
+        factory: impl Fn(Option<&Json>) -> Result<Box<dyn Custom>, String> + Send + Sync + 'static,
+    ) {
+        self.factories.insert(name.into(), Arc::new(factory));
+    }
+}
+
+impl Jolt {
+    /// Compiles a chain: a list of `{"operation": …, "spec": …}`.
+    ///
+    /// ```
+    /// use serde_json::json;
+    ///
+    /// let spec = json!([{ "operation": "shift", "spec": { "id": "order.id" } }]);
+    /// let jolt = courant_jolt::Jolt::compile(&spec)?;
+    /// assert_eq!(jolt.transform(json!({ "id": 7 }))?, json!({ "order": { "id": 7 } }));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile(spec: &Json) -> Result<Self, SpecErrors> {
+        Self::compile_with(spec, &Registry::default())
+    }
+
+    /// As [`Jolt::compile`], with custom operations.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn compile_with(spec: &Json, registry: &Registry) -> Result<Self, SpecErrors> {
+        chain(&from_serde(spec.clone()), registry)
+    }
+
+    /// Compiles a chain from JSON text, in which comments are allowed.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn from_text(spec: &str) -> Result<Self, SpecErrors> {
+        Self::from_text_with(spec, &Registry::default())
+    }
+
+    /// As [`Jolt::from_text`], with custom operations.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn from_text_with(spec: &str, registry: &Registry) -> Result<Self, SpecErrors> {
+        let parsed = parse_with_comments(spec.as_bytes())
+            .map_err(|error| only(None, format!("the specification is no JSON: {error}")))?;
+        chain(&parsed, registry)
+    }
+
+    /// Compiles a single operation with its bare spec; `sort` has none.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn operation(name: &str, spec: Option<&Json>) -> Result<Self, SpecErrors> {
+        let spec = spec.map(|spec| from_serde(spec.clone()));
+        let mut report = Report::at(0);
+        let operation = operation(name, spec.as_ref(), &Registry::default(), &mut report);
+        finish(operation.map(|operation| vec![operation]), report.errors)
+    }
+
+    /// Transforms a tree.
+    ///
+    /// # Errors
+    /// [`TransformError`] with the operation that cannot go on.
+    pub fn transform(&self, input: Json) -> Result<Json, TransformError> {
+        self.transform_with(input, None)
+    }
+
+    /// Transforms a tree, with a context for `^` and custom operations.
+    ///
+    /// # Errors
+    /// [`TransformError`] with the operation that cannot go on.
+    pub fn transform_with(
+        &self,
+        input: Json,
+        context: Option<&Json>,
+    ) -> Result<Json, TransformError> {
+        let context = context.map(|context| from_serde(context.clone()));
+        let output = self.apply(from_serde(input), context.as_ref())?;
+        Ok(to_serde(&output))
+    }
+
+    /// Transforms JSON text into JSON text.
+    ///
+    /// ```
+    /// let jolt = courant_jolt::Jolt::from_text(r#"[{"operation": "sort"}]"#)?;
+    /// assert_eq!(jolt.transform_bytes(br#"{ "b": 1.0, "a": 2 }"#)?, br#"{"a":2,"b":1.0}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Input`] for what is no JSON, [`Error::Transform`] for the rest.
+    pub fn transform_bytes(&self, input: &[u8]) -> Result<Vec<u8>, Error> {
+        let mut output = Vec::with_capacity(input.len());
+        self.transform_into(input, None, &mut output)?;
+        Ok(output)
+    }
+
+    /// As [`Jolt::transform_bytes`], appending to a buffer, with a context.
+    ///
+    /// # Errors
+    /// As [`Jolt::transform_bytes`]; then nothing was appended.
+    pub fn transform_into(
+        &self,
+        input: &[u8],
+        context: Option<&Value<'_>>,
+        output: &mut Vec<u8>,
+    ) -> Result<(), Error> {
+        let transformed = self.apply(parse(input)?, context)?;
+        write::write(&transformed, output);
+        Ok(())
+    }
+
+    /// Transforms each document of a batch; one that fails does not stop the others.
+    pub fn transform_batch<'i>(
+        &self,
+        inputs: impl IntoIterator<Item = &'i [u8]>,
+    ) -> Vec<Result<Vec<u8>, Error>> {
+        inputs.into_iter().map(|input| self.transform_bytes(input)).collect()
+    }
+
+    /// Transforms a document that is parsed already.
+    ///
+    /// # Errors
+    /// [`TransformError`] with the operation that cannot go on.
+    pub fn apply<'x>(
+        &'x self,
+        input: Value<'x>,
+        context: Option<&'x Value<'x>>,
+    ) -> Result<Value<'x>, TransformError> {
+        let mut budget = Budget::default();
+        let mut value = input;
+        // Parsed documents are no deeper; what operations add is bounded by their specs.
+        let mut depth = DEPTH_MAX;
+        for (index, operation) in self.operations.iter().enumerate() {
+            let failed = |Fault(what)| TransformError { operation: index, what };
+            depth += operation.deepens();
+            operation.apply(&mut value, context, &mut budget).map_err(failed)?;
+            if depth > 2 * DEPTH_MAX {
+                depth = value.depth();
+                if depth > 2 * DEPTH_MAX {
+                    let what = format!("the result is nested {depth} levels deep");
+                    return Err(TransformError { operation: index, what });
+                }
+            }
+        }
+        Ok(value)
+    }
+}
+
+impl Operation {
+    fn apply<'x>(
+        &'x self,
+        value: &mut Value<'x>,
+        context: Option<&'x Value<'x>>,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
+        match self {
+            Self::Shift(shift) => {
+                *value = shift.apply(value, budget)?;
+                Ok(())
+            }
+            Self::Default(default) => default.apply(value, budget),
+            Self::Remove(remove) => remove.apply(value, budget),
+            Self::Sort => {
+                sort::sort(value);
+                Ok(())
+            }
+            Self::Cardinality(cardinality) => cardinality.apply(value, budget),
+            Self::Modify(modify) => modify.apply(value, context, budget),
+            Self::Custom(custom) => {
+                let context = context.map(to_serde);
+                let output = custom.transform(to_serde(value), context.as_ref()).map_err(Fault)?;
+                *value = from_serde(output);
+                budget.nodes(value.nodes())
+            }
+        }
+    }
+
+    fn deepens(&self) -> usize {
+        match self {
+            Self::Shift(shift) => shift.deepens(),
+            Self::Default(default) => default.deepens(),
+            Self::Modify(modify) => modify.deepens(),
+            Self::Custom(_) => DEPTH_MAX,
+            // Each level of an object can become a list.
+            Self::Cardinality(_) => DEPTH_MAX,
+            Self::Remove(_) | Self::Sort => 0,
+        }
+    }
+}
+
+fn only(operation: Option<usize>, what: String) -> SpecErrors {
+    SpecErrors(vec![SpecError { operation, path: Vec::new(), what }])
+}
+
+fn finish(operations: Option<Vec<Operation>>, errors: Vec<SpecError>) -> Result<Jolt, SpecErrors> {
+    match operations {
+        Some(operations) if errors.is_empty() => Ok(Jolt { operations }),
+        _ => Err(SpecErrors(errors)),
+    }
+}
+
+fn chain(spec: &Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
+    let Value::Array(entries) = spec else {
+        let kind = spec.kind();
+        return Err(only(None, format!("a specification is a list of operations, not {kind}")));
+    };
+    if entries.is_empty() {
+        return Err(only(None, "a specification needs at least one operation".to_owned()));
+    }
+    if entries.len() > OPERATIONS_MAX {
+        let found = entries.len();
+        let what = format!("a specification of {found} operations; {OPERATIONS_MAX} are allowed");
+        return Err(only(None, what));
+    }
+    let (mut operations, mut errors) = (Vec::with_capacity(entries.len()), Vec::new());
+    for (index, entry) in entries.iter().enumerate() {
+        let mut report = Report::at(index);
+        operations.extend(self::entry(entry, registry, &mut report));
+        errors.append(&mut report.errors);
+    }
+    finish(Some(operations), errors)
+}
+
+fn entry(entry: &Value<'_>, registry: &Registry, report: &mut Report) -> Option<Operation> {
+    let Value::Object(entry) = entry else {
+        report.tell(format!(
+            "an operation is an object with \"operation\" and \"spec\", not {}",
+            entry.kind()
+        ));
+        return None;
+    };
+    match entry.get("operation") {
+        Some(Value::String(name)) if !name.trim().is_empty() => {
+            operation(name, entry.get("spec"), registry, report)
+        }
+        Some(Value::String(_)) => {
+            report.tell("\"operation\" is blank; it names what is done, such as \"shift\"");
+            None
+        }
+        None | Some(Value::Null) => {
+            report.tell("\"operation\" is missing; it names what is done, such as \"shift\"");
+            None
+        }
+        Some(other) => {
+            report.tell(format!("\"operation\" must be a string, not {}", other.kind()));
+            None
+        }
+    }
+}
+
+fn operation(
+    name: &str,
+    spec: Option<&Value<'_>>,
+    registry: &Registry,
+    report: &mut Report,
+) -> Option<Operation> {
+    if name == "sort" {
+        return Some(Operation::Sort);
+    }
+    if let Some(factory) = registry.factories.get(name) {
+        let spec = spec.map(to_serde);
+        return match factory(spec.as_ref()) {
+            Ok(custom) => Some(Operation::Custom(custom)),
+            Err(why) => {
+                report.tell(why);
+                None
+            }
+        };
+    }
+    type Compile = fn(&Value<'_>, &mut Report) -> Option<Operation>;
+    let compile: Compile = match name {
+        "shift" => |spec, report| Shift::compile(spec, report).map(Operation::Shift),
+        "default" => |spec, report| Fill::compile(spec, report).map(Operation::Default),
+        "remove" => |spec, report| Remove::compile(spec, report).map(Operation::Remove),
+        "cardinality" => {
+            |spec, report| Cardinality::compile(spec, report).map(Operation::Cardinality)
+        }
+        "modify-overwrite-beta" => |spec, report| modify(spec, Mode::Overwrite, report),
+        "modify-default-beta" => |spec, report| modify(spec, Mode::Default, report),
+        "modify-define-beta" => |spec, report| modify(spec, Mode::Define, report),
+        _ => {
+            report.tell(format!(
+                "unknown operation {name:?}; known are shift, default, remove, sort, cardinality, \
+                 modify-overwrite-beta, modify-default-beta, modify-define-beta and what was registered"
+            ));
+            return None;
+        }
+    };
+    let Some(spec) = spec else {
+        report.tell(format!("operation {name:?} needs a \"spec\""));
+        return None;
+    };
+    compile(spec, report)
+}
+
+fn modify(spec: &Value<'_>, mode: Mode, report: &mut Report) -> Option<Operation> {
+    Modify::compile(spec, mode, report).map(Operation::Modify)
+}

@@ -1,0 +1,67 @@
+//! To and from `serde_json`, for callers whose documents are trees already.
+
+use serde_json::Value as Json;
+
+use crate::{
+    java,
+    value::{Number, Object, Text, Value},
+};
+
+/// Takes a tree; numbers get the kind that Jackson would have given them.
+pub fn from_serde(json: Json) -> Value<'static> {
+    match json {
+        Json::Null => Value::Null,
+        Json::Bool(value) => Value::Bool(value),
+        Json::Number(number) => Value::Number(from_number(&number)),
+        Json::String(text) => Value::String(Text::from(text)),
+        Json::Array(items) => Value::Array(items.into_iter().map(from_serde).collect()),
+        Json::Object(map) => {
+            let mut object = Object::with_capacity(map.len());
+            for (key, value) in map {
+                object.push_new(Text::from(key), from_serde(value));
+            }
+            Value::Object(object)
+        }
+    }
+}
+
+fn from_number(number: &serde_json::Number) -> Number<'static> {
+    if let Some(value) = number.as_i64() {
+        return Number::whole(value);
+    }
+    match number.as_u64() {
+        Some(value) => Number::Big(Text::from(value.to_string())),
+        None => Number::Double(number.as_f64().unwrap_or(f64::NAN)),
+    }
+}
+
+/// Gives a tree. A number without a place in JSON becomes its name in quotes; one too
+/// large for `serde_json` becomes the nearest double.
+pub fn to_serde(value: &Value<'_>) -> Json {
+    match value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => Json::Bool(*value),
+        Value::Number(number) => to_number(number),
+        Value::String(text) => Json::String((**text).to_owned()),
+        Value::Array(items) => Json::Array(items.iter().map(to_serde).collect()),
+        Value::Object(object) => Json::Object(
+            object.iter().map(|(key, value)| ((**key).to_owned(), to_serde(value))).collect(),
+        ),
+    }
+}
+
+fn to_number(number: &Number<'_>) -> Json {
+    match number {
+        Number::Int(value) => Json::from(*value),
+        Number::Long(value) => Json::from(*value),
+        Number::Big(text) => {
+            text.parse::<u64>().map_or_else(|_| to_double(number.to_f64()), Json::from)
+        }
+        Number::Double(_) | Number::Decimal(_) => to_double(number.to_f64()),
+    }
+}
+
+fn to_double(value: f64) -> Json {
+    serde_json::Number::from_f64(value)
+        .map_or_else(|| Json::String(java::double(value)), Json::Number)
+}

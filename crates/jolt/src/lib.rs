@@ -1,0 +1,34 @@
+//! Jolt, the JSON-to-JSON language, compiled.
+//!
+//! A specification is compiled once ([`Jolt::compile`]): everything wrong with it is told,
+//! with the operation's index and the key's path. Then it transforms trees
+//! ([`Jolt::transform`]), JSON text ([`Jolt::transform_bytes`]) or batches of it. What it
+//! does is what the Java library does; the README lists the few differences. Hostile
+//! specifications and documents are bounded in memory, depth and work ([`limits`]).
+
+mod budget;
+mod cardinality;
+mod chain;
+mod convert;
+mod default;
+mod error;
+mod java;
+mod key;
+pub mod limits;
+mod modify;
+mod parse;
+mod path;
+mod remove;
+mod shift;
+mod sort;
+mod star;
+mod value;
+mod walk;
+mod write;
+
+pub use chain::{Custom, Jolt, Registry};
+pub use convert::{from_serde, to_serde};
+pub use error::{Error, ParseError, SpecError, SpecErrors, TransformError};
+pub use parse::{parse, parse_with_comments};
+pub use value::{Number, Object, Text, Value};
+pub use write::{to_vec, to_vec_pretty};

@@ -1,0 +1,25 @@
+//! Bounds of what a specification and a document may ask for, each with its reason.
+
+/// Levels of a document, and steps of a path. Documents are walked and dropped by
+/// recursion; this many levels fit a thread's stack ten times over.
+pub const DEPTH_MAX: usize = 512;
+
+/// The largest index that a specification or a document may make an array grow to by
+/// naming it: `a[2000000000]` must not take the memory.
+pub const INDEX_MAX: usize = 1_000_000;
+
+/// Values that one transform may make or copy, over all its operations. A specification
+/// can multiply a document at each operation; this is where it ends.
+pub const NODES_MAX: usize = 10_000_000;
+
+/// Matches that one transform may try.
+pub const STEPS_MAX: usize = 100_000_000;
+
+/// Bytes of text that functions of one transform may make.
+pub const TEXT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Operations in a chain.
+pub const OPERATIONS_MAX: usize = 1_000;
+
+/// Bytes of memory that a compiled regular expression may take.
+pub const REGEX_BYTES_MAX: usize = 1024 * 1024;

@@ -1,0 +1,130 @@
+//! From a specification to the tree that is walked.
+
+use super::{Composite, Computed, Literal, Node, Order, Special};
+use crate::{
+    error::Report,
+    java,
+    key::{self, Key},
+    limits::DEPTH_MAX,
+    path::Path,
+    value::{Object, Value},
+};
+
+pub(super) fn root(spec: &Value<'_>, report: &mut Report) -> Option<Composite> {
+    match spec {
+        Value::Object(object) => composite(object, report),
+        other => {
+            report.tell(format!("a shift needs an object as its spec, not {}", other.kind()));
+            None
+        }
+    }
+}
+
+fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
+    if spec.is_empty() {
+        report.tell("an empty {} says nothing; leave it out, or say where the value goes");
+        return None;
+    }
+    let (mut specials, mut literals, mut computed) =
+        (Vec::new(), Vec::<Literal>::new(), Vec::new());
+    let mut seen = Vec::new();
+    let mut whole = true;
+    for (keys, right) in spec.iter() {
+        for text in key::java_split(keys, '|') {
+            let entry = report.below(keys, |report| {
+                let (key, canonical) = key::parse(text).map_err(|why| report.tell(why)).ok()?;
+                if seen.contains(&canonical) {
+                    report.tell(format!("key {canonical:?} is there twice"));
+                    return None;
+                }
+                seen.push(canonical.clone());
+                let node = node(&key, right, report)?;
+                Some((key, canonical, node))
+            });
+            let Some((key, canonical, node)) = entry else {
+                whole = false;
+                continue;
+            };
+            match key {
+                Key::Literal(key) => {
+                    literals.push(Literal { index: java::parse_int(&key), key, node });
+                }
+                Key::At => specials.push((Special::At, node)),
+                Key::Transpose(transpose) => specials.push((Special::Transpose(transpose), node)),
+                Key::Dollar(reference) => specials.push((Special::Dollar(reference), node)),
+                Key::Hash(text) => specials.push((Special::Hash(text), node)),
+                Key::Amp(_) => computed.push((1, canonical, Computed::Amp(key), node)),
+                Key::Star(star) => {
+                    computed.push((star.priority(), canonical, Computed::Star(star), node));
+                }
+                Key::Array(_) => computed.push((0, canonical, Computed::Never, node)),
+            }
+        }
+    }
+    computed.sort_by(|(a, a_key, ..), (b, b_key, ..)| {
+        let longer_first = java::length(b_key).cmp(&java::length(a_key));
+        a.cmp(b).then(longer_first).then_with(|| java::compare(a_key, b_key))
+    });
+    let computed: Vec<_> = computed.into_iter().map(|(_, _, key, node)| (key, node)).collect();
+    let order = order(&literals, &computed);
+    whole.then_some(Composite { specials, literals, computed, order })
+}
+
+fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
+    if computed.is_empty() {
+        return Order::Literals;
+    }
+    if literals.is_empty() {
+        return Order::Computed;
+    }
+    let meets = |(key, _): &(Computed, Node)| match key {
+        Computed::Star(star) => literals.iter().any(|literal| star.matches(&literal.key)),
+        Computed::Amp(_) | Computed::Never => true,
+    };
+    if computed.iter().any(meets) { Order::Document } else { Order::LiteralsThenComputed }
+}
+
+fn node(key: &Key, right: &Value<'_>, report: &mut Report) -> Option<Node> {
+    match right {
+        Value::Object(_) if matches!(key, Key::At | Key::Dollar(_)) => {
+            report.tell("\"@\" and \"$\" cannot have keys below them");
+            None
+        }
+        Value::Object(object) => composite(object, report).map(Node::Composite),
+        Value::Null => Some(Node::Leaf(Vec::new())),
+        Value::String(text) => Some(Node::Leaf(vec![path(text, report)?])),
+        Value::Array(items) => {
+            let paths = items.iter().map(|item| match item {
+                Value::String(text) => path(text, report),
+                other => {
+                    report.tell(format!("a list of places holds strings, not {}", other.kind()));
+                    None
+                }
+            });
+            // Each is looked at, so that all that is wrong is told.
+            let paths: Vec<_> = paths.collect();
+            paths.into_iter().collect::<Option<_>>().map(Node::Leaf)
+        }
+        other => {
+            let kind = other.kind();
+            report.tell(format!(
+                "a place is a string, a list of strings, null or an object, not {kind}"
+            ));
+            None
+        }
+    }
+}
+
+fn path(text: &str, report: &mut Report) -> Option<Path> {
+    match Path::parse(text) {
+        Ok(path) if path.elements.len() > DEPTH_MAX => {
+            report.tell(format!("path has {} parts, {DEPTH_MAX} are allowed", path.elements.len()));
+            None
+        }
+        Ok(path) => Some(path),
+        Err(why) => {
+            report.tell(why);
+            None
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `shift`: copies values from where they are to where they shall be.
+//!
+//! Compiled to a tree of its own ([`compile`]), walked side by side with the document
+//! ([`walk`]), writing to a new one ([`output`]). What is not named is left behind.
+
+mod compile;
+mod output;
+mod walk;
+
+use crate::{
+    budget::{Budget, Fault},
+    error::Report,
+    key::{Key, Reference},
+    path::{Path, Transpose},
+    star::Star,
+    value::Value,
+};
+
+/// A compiled `shift`.
+#[derive(Debug)]
+pub(crate) struct Shift {
+    root: Composite,
+}
+
+/// An object of the specification.
+#[derive(Debug)]
+struct Composite {
+    /// Run first and block nothing.
+    specials: Vec<(Special, Node)>,
+    literals: Vec<Literal>,
+    /// In the order in which they are tried.
+    computed: Vec<(Computed, Node)>,
+    order: Order,
+}
+
+#[derive(Debug)]
+struct Literal {
+    key: Box<str>,
+    /// What it means in an array, where it is a number.
+    index: Option<i32>,
+    node: Node,
+}
+
+/// A key that is not looked for in the document.
+#[derive(Debug)]
+enum Special {
+    At,
+    Transpose(Transpose),
+    Dollar(Reference),
+    Hash(Box<str>),
+}
+
+/// A key that is compared with every key of the document.
+#[derive(Debug)]
+enum Computed {
+    Amp(Key),
+    Star(Star),
+    /// `[…]` on the left: the reference never lets it match.
+    Never,
+}
+
+#[derive(Debug)]
+enum Node {
+    /// Where the value goes.
+    Leaf(Vec<Path>),
+    Composite(Composite),
+}
+
+/// In which order keys meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    /// Only literals: the specification's order.
+    Literals,
+    /// Only computed keys: the document's order.
+    Computed,
+    /// No computed key matches a literal: literals, then computed.
+    LiteralsThenComputed,
+    /// The document's order, a literal before the computed.
+    Document,
+}
+
+impl Shift {
+    pub(crate) fn compile(spec: &Value<'_>, report: &mut Report) -> Option<Self> {
+        let root = compile::root(spec, report)?;
+        Some(Self { root })
+    }
+
+    pub(crate) fn apply<'x>(
+        &'x self,
+        input: &Value<'x>,
+        budget: &mut Budget,
+    ) -> Result<Value<'x>, Fault> {
+        walk::run(&self.root, input, budget)
+    }
+
+    /// How many levels it can put above a value.
+    pub(crate) fn deepens(&self) -> usize {
+        self.root.deepens()
+    }
+}
+
+impl Composite {
+    fn deepens(&self) -> usize {
+        let nodes = self.specials.iter().map(|(_, node)| node);
+        let nodes = nodes.chain(self.literals.iter().map(|literal| &literal.node));
+        let nodes = nodes.chain(self.computed.iter().map(|(_, node)| node));
+        nodes.map(Node::deepens).max().unwrap_or(0)
+    }
+}
+
+impl Node {
+    fn deepens(&self) -> usize {
+        match self {
+            // One more for the list that two values in one place become.
+            Self::Leaf(paths) => {
+                paths.iter().map(|path| path.elements.len() + 1).max().unwrap_or(0)
+            }
+            Self::Composite(composite) => composite.deepens(),
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! A [`Value`] as JSON text, compact or indented, as Jackson writes it.
+
+use crate::{
+    java,
+    value::{Number, Value},
+};
+
+/// Compact JSON.
+pub fn to_vec(value: &Value<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    write(value, &mut out);
+    out
+}
+
+/// JSON with two blanks a level.
+pub fn to_vec_pretty(value: &Value<'_>) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256);
+    write_pretty(value, 0, &mut out);
+    out
+}
+
+/// Appends compact JSON.
+pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Array(items) => {
+            let mut before = b'[';
+            for item in items {
+                out.push(before);
+                before = b',';
+                write(item, out);
+            }
+            if items.is_empty() {
+                out.push(b'[');
+            }
+            out.push(b']');
+        }
+        Value::Object(object) => {
+            let mut before = b'{';
+            for (key, value) in object.iter() {
+                out.push(before);
+                before = b',';
+                write_text(key, out);
+                out.push(b':');
+                write(value, out);
+            }
+            if object.is_empty() {
+                out.push(b'{');
+            }
+            out.push(b'}');
+        }
+        scalar => write_scalar(scalar, out),
+    }
+}
+
+fn write_pretty(value: &Value<'_>, level: usize, out: &mut Vec<u8>) {
+    match value {
+        Value::Array(items) if !items.is_empty() => {
+            out.push(b'[');
+            for (n, item) in items.iter().enumerate() {
+                new_line(n > 0, level + 1, out);
+                write_pretty(item, level + 1, out);
+            }
+            new_line(false, level, out);
+            out.push(b']');
+        }
+        Value::Object(object) if !object.is_empty() => {
+            out.push(b'{');
+            for (n, (key, value)) in object.iter().enumerate() {
+                new_line(n > 0, level + 1, out);
+                write_text(key, out);
+                out.extend_from_slice(b": ");
+                write_pretty(value, level + 1, out);
+            }
+            new_line(false, level, out);
+            out.push(b'}');
+        }
+        other => write(other, out),
+    }
+}
+
+fn new_line(comma: bool, level: usize, out: &mut Vec<u8>) {
+    if comma {
+        out.push(b',');
+    }
+    out.push(b'\n');
+    out.resize(out.len() + 2 * level, b' ');
+}
+
+fn write_scalar(value: &Value<'_>, out: &mut Vec<u8>) {
+    match value {
+        Value::Bool(true) => out.extend_from_slice(b"true"),
+        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::String(text) => write_text(text, out),
+        Value::Number(number) => write_number(number, out),
+        Value::Null | Value::Array(_) | Value::Object(_) => out.extend_from_slice(b"null"),
+    }
+}
+
+fn write_number(number: &Number<'_>, out: &mut Vec<u8>) {
+    match number {
+        Number::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
+        Number::Long(value) => out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
+        Number::Big(text) => out.extend_from_slice(text.as_bytes()),
+        Number::Decimal(text) => out.extend_from_slice(text.as_bytes()),
+        // JSON has no word for these; Jackson writes them in quotes.
+        Number::Double(value) if !value.is_finite() => write_text(&java::double(*value), out),
+        Number::Double(value) => out.extend_from_slice(java::double(*value).as_bytes()),
+    }
+}
+
+/// Which bytes of a string cannot stand as they are.
+const ESCAPED: [bool; 256] = {
+    let mut escaped = [false; 256];
+    let mut byte = 0;
+    while byte < 0x20 {
+        escaped[byte] = true;
+        byte += 1;
+    }
+    escaped[b'"' as usize] = true;
+    escaped[b'\\' as usize] = true;
+    escaped
+};
+
+fn write_text(text: &str, out: &mut Vec<u8>) {
+    out.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(at) = rest.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
+        out.extend_from_slice(&rest[..at]);
+        write_escape(rest[at], out);
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+    out.push(b'"');
+}
+
+fn write_escape(byte: u8, out: &mut Vec<u8>) {
+    const DIGITS: &[u8; 16] = b"0123456789ABCDEF";
+    let short = match byte {
+        b'"' | b'\\' => byte,
+        0x08 => b'b',
+        0x0c => b'f',
+        b'\n' => b'n',
+        b'\r' => b'r',
+        b'\t' => b't',
+        _ => {
+            out.extend_from_slice(b"\\u00");
+            out.push(DIGITS[usize::from(byte >> 4)]);
+            out.push(DIGITS[usize::from(byte & 15)]);
+            return;
+        }
+    };
+    out.extend_from_slice(&[b'\\', short]);
+}
