@@ -1,0 +1,10 @@
+//! The broker over real sockets, asked in Kafka's own messages.
+//!
+//! One binary for all families of APIs, so that they link once. Each test has its own
+//! folder, port and broker; the client is as small as one can be ([`support::Client`]).
+
+mod groups;
+mod offsets;
+mod sasl;
+mod security;
+mod support;
