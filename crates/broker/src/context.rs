@@ -30,9 +30,6 @@ use crate::{
 /// The one broker of this cluster.
 pub(crate) const BROKER_ID: BrokerId = BrokerId(1);
 
-/// The leader's only epoch; see the log's batches.
-pub(crate) const LEADER_EPOCH: i32 = 0;
-
 /// What all connections share.
 #[derive(Debug)]
 pub(crate) struct Broker {
@@ -115,6 +112,9 @@ pub(crate) struct Addresses {
 pub(crate) struct Context {
     pub(crate) broker: Arc<Broker>,
     pub(crate) connection: Arc<Connection>,
+    /// Cancelled when the answer is wanted now rather than better: another request waits
+    /// behind this one, the client has gone, or the broker stops.
+    pub(crate) hurry: CancellationToken,
     /// What the client calls itself; empty where it says nothing.
     pub(crate) client_id: StrBytes,
     /// Who asks.

@@ -6,18 +6,23 @@
 //! ApiVersions alone answers a version that is not spoken.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
-use futures::future::BoxFuture;
+use futures::{FutureExt, future::BoxFuture};
 use kafka_protocol::{
     ResponseError,
     messages::{ApiKey, RequestHeader, ResponseHeader},
     protocol::{Decodable, Encodable, HeaderVersion, StrBytes},
 };
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use crate::{
     api::{self, Api},
     context::Context,
     decode::{self, Malformed},
-    handlers::{api_versions, find_coordinator, groups, metadata, offsets, sasl},
+    handlers::{
+        api_versions, fetch, find_coordinator, groups, leader_epochs, list_offsets, metadata,
+        offsets, produce, sasl,
+    },
     security::Session,
 };
 
@@ -30,6 +35,8 @@ pub(crate) enum Refused {
     UnknownApi { key: i16 },
     #[error("version {version} of {key:?} is not spoken; {min} to {max} are")]
     UnknownVersion { key: ApiKey, version: i16, min: i16, max: i16 },
+    #[error("a batch that wants no acknowledgement was refused: {error}")]
+    Unacknowledged { error: ResponseError },
     #[error("{key:?} {version} could not be answered: {why}")]
     Unanswerable { key: ApiKey, version: i16, why: String },
 }
@@ -37,12 +44,27 @@ pub(crate) enum Refused {
 /// A request whose header was read.
 #[derive(Debug)]
 pub(crate) struct Call {
-    pub(crate) key: ApiKey,
-    pub(crate) version: i16,
     pub(crate) api: &'static Api,
     pub(crate) client_id: StrBytes,
-    correlation_id: i32,
+    envelope: Envelope,
     body: Bytes,
+}
+
+/// What an answer must say to be taken for the request's.
+#[derive(Debug, Clone, Copy)]
+struct Envelope {
+    key: ApiKey,
+    version: i16,
+    correlation_id: i32,
+}
+
+/// What becomes of a request.
+pub(crate) enum Reply {
+    /// The answer, as a frame, and the memory that it takes until it is sent.
+    Ready(Bytes, Option<OwnedSemaphorePermit>),
+    /// The answer comes when the log has done its part, `None` where the client wants
+    /// none; the next request may be taken.
+    Later(BoxFuture<'static, Result<Option<Bytes>, Refused>>),
 }
 
 impl Call {
@@ -64,40 +86,48 @@ impl Call {
         let header = RequestHeader::decode(&mut frame, key.request_header_version(version))
             .map_err(|error| Malformed { why: error.to_string() })?;
         let client_id = header.client_id.unwrap_or_default();
-        let correlation_id = header.correlation_id;
-        Ok(Self { key, version, api, client_id, correlation_id, body: frame })
+        let envelope = Envelope { key, version, correlation_id: header.correlation_id };
+        Ok(Self { api, client_id, envelope, body: frame })
     }
 
-    /// Whether the answer may wait for something that has not happened yet, so that
-    /// nobody needs it once the connection closes.
+    pub(crate) const fn key(&self) -> ApiKey {
+        self.envelope.key
+    }
+
+    /// Whether the answer may wait for something that has not happened yet.
     pub(crate) const fn waits(&self) -> bool {
-        matches!(self.key, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
+        self.ends_early() || matches!(self.envelope.key, ApiKey::JoinGroup | ApiKey::SyncGroup)
+    }
+
+    /// Whether its handler hurries when it is told to, and need not be dropped.
+    pub(crate) const fn ends_early(&self) -> bool {
+        matches!(self.envelope.key, ApiKey::Fetch)
     }
 
     /// Whether the request is part of saying who the client is.
     pub(crate) const fn authenticates(&self) -> bool {
-        matches!(self.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
+        matches!(self.envelope.key, ApiKey::SaslHandshake | ApiKey::SaslAuthenticate)
     }
 
     /// Whether the next request may be taken before this one is answered.
     pub(crate) const fn overlaps(&self) -> bool {
-        matches!(self.key, ApiKey::Produce)
+        matches!(self.envelope.key, ApiKey::Produce)
     }
 
     fn decode<R: Decodable + HeaderVersion>(&self) -> Result<R, Refused> {
-        Ok(decode::decode(&self.body, self.version)?)
+        Ok(decode::decode(&self.body, self.envelope.version)?)
     }
 
     fn reply<R: Encodable + HeaderVersion>(&self, response: &R) -> Result<Bytes, Refused> {
-        self.reply_as(response, self.version)
+        self.envelope.reply(response)
     }
+}
 
-    /// The response as a frame, in a version.
-    fn reply_as<R>(&self, response: &R, version: i16) -> Result<Bytes, Refused>
-    where
-        R: Encodable + HeaderVersion,
-    {
-        let header = ResponseHeader::default().with_correlation_id(self.correlation_id);
+impl Envelope {
+    /// The response as a frame.
+    fn reply<R: Encodable + HeaderVersion>(self, response: &R) -> Result<Bytes, Refused> {
+        let Self { key, version, correlation_id } = self;
+        let header = ResponseHeader::default().with_correlation_id(correlation_id);
         let encoded = response.compute_size(version).and_then(|size| {
             let mut frame = BytesMut::with_capacity(size + 16);
             frame.put_i32(0);
@@ -107,21 +137,8 @@ impl Call {
             (&mut frame[..4]).put_i32(length);
             Ok(frame.freeze())
         });
-        encoded.map_err(|error| {
-            let (key, why) = (self.key, error.to_string());
-            Refused::Unanswerable { key, version, why }
-        })
+        encoded.map_err(|error| Refused::Unanswerable { key, version, why: error.to_string() })
     }
-}
-
-/// What becomes of a request.
-pub(crate) enum Reply {
-    /// The answer, as a frame.
-    Ready(Bytes),
-    /// The answer comes when the log has done its part; the next request may be taken.
-    Later(BoxFuture<'static, Result<Option<Bytes>, Refused>>),
-    /// The client wants none.
-    None,
 }
 
 /// Works on one request.
@@ -132,8 +149,16 @@ pub(crate) enum Reply {
 /// # Cancel safety
 /// Dropped, what the request asked for may have been done or not.
 pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refused> {
-    let version = call.version;
-    let reply = match call.key {
+    let version = call.envelope.version;
+    let frame = match call.envelope.key {
+        ApiKey::Produce => return answer_produce(context, call).await,
+        ApiKey::Fetch => {
+            let (response, memory) = fetch::fetch(context, call.decode()?, version).await;
+            return Ok(Reply::Ready(call.reply(&response)?, memory));
+        }
+        ApiKey::ListOffsets => {
+            call.reply(&list_offsets::list_offsets(context, call.decode()?, version).await)
+        }
         ApiKey::Metadata => call.reply(&metadata::metadata(context, call.decode()?, version).await),
         ApiKey::OffsetCommit => {
             call.reply(&offsets::offset_commit(context, call.decode()?, version).await)
@@ -157,9 +182,38 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
         ApiKey::AlterUserScramCredentials => {
             call.reply(&sasl::alter_user_scram_credentials(context, call.decode()?).await)
         }
+        ApiKey::OffsetForLeaderEpoch => {
+            call.reply(&leader_epochs::offset_for_leader_epoch(context, call.decode()?))
+        }
         key => Err(Refused::UnknownApi { key: key as i16 }),
     };
-    reply.map(Reply::Ready)
+    Ok(Reply::Ready(frame?, None))
+}
+
+/// Hands batches over; the answer comes when they are durable.
+async fn answer_produce(context: &Context, call: &Call) -> Result<Reply, Refused> {
+    let envelope = call.envelope;
+    if envelope.version < produce::VERSION_MIN {
+        let body = produce::from_old(&call.body);
+        let request = decode::decode(&body, produce::VERSION_MIN)?;
+        let body = produce::refuse_old(&request, envelope.version)?;
+        let mut frame = BytesMut::with_capacity(body.len() + 8);
+        frame.put_i32(body.len() as i32 + 4);
+        frame.put_i32(envelope.correlation_id);
+        frame.put_slice(&body);
+        return Ok(Reply::Ready(frame.freeze(), None));
+    }
+    let submitted = produce::submit(context, call.decode()?, envelope.version).await;
+    let acks = submitted.acks;
+    let answer = async move {
+        match (submitted.done().await, acks) {
+            // Nobody reads an answer; closing the connection is how it is told.
+            ((_, Some(error)), 0) => Err(Refused::Unacknowledged { error }),
+            ((_, None), 0) => Ok(None),
+            ((response, _), _) => envelope.reply(&response).map(Some),
+        }
+    };
+    Ok(Reply::Later(answer.boxed()))
 }
 
 /// Works on a request that says who the client is.
@@ -171,27 +225,28 @@ pub(crate) async fn authenticate(
     session: &mut Session,
     call: &Call,
 ) -> Result<Reply, Refused> {
-    let reply = match call.key {
+    let reply = match call.envelope.key {
         ApiKey::SaslHandshake => {
-            call.reply(&sasl::sasl_handshake(session, &call.decode()?, call.version))
+            call.reply(&sasl::sasl_handshake(session, &call.decode()?, call.envelope.version))
         }
         ApiKey::SaslAuthenticate => {
             call.reply(&sasl::sasl_authenticate(session, call.decode()?).await)
         }
         _ => return handle(context, call).await,
     };
-    reply.map(Reply::Ready)
+    Ok(Reply::Ready(reply?, None))
 }
 
 /// Tells what is spoken, also to those who ask in a version that is not.
 fn answer_api_versions(context: &Context, call: &Call) -> Result<Bytes, Refused> {
     let has_sasl = context.broker.options.security.sasl.is_some();
-    if api::find(call.key).is_some_and(|api| api.speaks(call.version)) {
-        let response = api_versions::api_versions(&call.decode()?, call.version, has_sasl);
-        return call.reply(&response);
+    let version = call.envelope.version;
+    if call.api.speaks(version) {
+        return call.reply(&api_versions::api_versions(&call.decode()?, version, has_sasl));
     }
     let error = ResponseError::UnsupportedVersion.code();
-    call.reply_as(&api_versions::spoken(0, has_sasl).with_error_code(error), 0)
+    let response = api_versions::spoken(0, has_sasl).with_error_code(error);
+    Envelope { version: 0, ..call.envelope }.reply(&response)
 }
 
 fn peek_i16(bytes: &[u8], at: usize) -> Option<i16> {

@@ -351,6 +351,15 @@ pub const BROKER_PRODUCE_BYTES_MAX: usize = 100 * 1024 * 1024;
 /// Bytes of large Kafka requests in memory at a time, unless set.
 pub const BROKER_REQUESTS_BYTES_DEFAULT: usize = 256 * 1024 * 1024;
 
+/// Bytes of answers with records that wait for their clients at a time.
+pub const BROKER_ANSWERS_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Bytes of records that one Kafka answer brings, unless its first batch is larger.
+pub const BROKER_FETCH_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How long a Kafka client may have its fetch wait for records.
+pub const BROKER_FETCH_WAIT_MS_MAX: u64 = 5 * 60 * 1_000;
+
 /// Fields and items of one Kafka request: 50,000 partitions in one are possible, while
 /// what they take in memory stays below some 50 MB.
 pub const BROKER_REQUEST_PARTS_MAX: usize = 500_000;

@@ -3,7 +3,7 @@
 //! There is one broker, and it leads everything. Topics come by name, from version 10
 //! on also by id; null (version 0: an empty list) asks for all.
 
-use courant_log::{Log, LogError, TopicDescription, TopicSettings, TopicSpec};
+use courant_log::{LEADER_EPOCH, Log, LogError, TopicDescription, TopicSettings, TopicSpec};
 use courant_model::TopicName;
 use kafka_protocol::{
     ResponseError,
@@ -19,7 +19,7 @@ use kafka_protocol::{
 use uuid::Uuid;
 
 use crate::{
-    context::{BROKER_ID, Context, LEADER_EPOCH},
+    context::{BROKER_ID, Context},
     errors::response_error,
     security::{Operation, Resource},
 };

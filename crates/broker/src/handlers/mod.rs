@@ -9,8 +9,12 @@
 //! test below it, and a line in [`crate::dispatch::handle`].
 
 pub(crate) mod api_versions;
+pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod groups;
+pub(crate) mod leader_epochs;
+pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
+pub(crate) mod produce;
 pub(crate) mod sasl;

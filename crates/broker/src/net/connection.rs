@@ -15,7 +15,10 @@ use bytes::{Buf, Bytes};
 use courant_model::limits::{
     BROKER_PIPELINED_MAX, BROKER_WRITE_SLICES_MAX, BROKER_WRITE_STALL_MS_MAX,
 };
-use futures::{FutureExt, future::BoxFuture};
+use futures::{
+    FutureExt,
+    future::{self, BoxFuture},
+};
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -60,7 +63,7 @@ impl Broken {
 struct Answer {
     reply: BoxFuture<'static, Result<Option<Bytes>, Refused>>,
     _place: OwnedSemaphorePermit,
-    _memory: Option<OwnedSemaphorePermit>,
+    _memory: [Option<OwnedSemaphorePermit>; 2],
 }
 
 /// Serves a connection until its client closes it, misbehaves, or the broker stops.
@@ -116,36 +119,33 @@ async fn read_frames<R: AsyncRead + Unpin>(
 async fn work(
     broker: &Arc<Broker>,
     connection: &Arc<Connection>,
-    mut frames: mpsc::Receiver<Frame>,
+    frames: mpsc::Receiver<Frame>,
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), Broken> {
     let places = Arc::new(Semaphore::new(BROKER_PIPELINED_MAX));
+    let mut frames = Frames { frames, next: None };
     let mut guard = Guard::new(broker, connection);
-    while let Some(frame) = guard.next(&mut frames).await? {
-        let size = frame.bytes.len();
-        let call = Call::open(frame.bytes)?;
+    while let Some(Frame { bytes, memory }) = guard.next(&mut frames).await? {
+        let size = bytes.len();
+        let call = Call::open(bytes)?;
         broker.telemetry.request(call.api);
         let context = guard.admit(&call, size)?;
         // Whatever is not produced waits for what was produced before it.
-        let places_needed = if call.overlaps() { 1 } else { BROKER_PIPELINED_MAX as u32 };
-        let Ok(place) = Arc::clone(&places).acquire_many_owned(places_needed).await else { break };
-        let reply = if call.authenticates() {
-            guard.authenticate(&context, &call).await?
+        let needed = if call.overlaps() { 1 } else { BROKER_PIPELINED_MAX as u32 };
+        let Ok(place) = Arc::clone(&places).acquire_many_owned(needed).await else { break };
+        let handled = if call.authenticates() {
+            guard.authenticate(&context, &call).await.map(Some)
         } else if call.waits() {
-            tokio::select! {
-                biased;
-                reply = dispatch::handle(&context, &call) => reply?,
-                () = given_up(&context) => continue,
-            }
+            wait_for(&context, &call, &mut frames).await
         } else {
-            dispatch::handle(&context, &call).await?
+            dispatch::handle(&context, &call).await.map(Some)
         };
-        let reply = match reply {
-            Reply::Ready(bytes) => futures::future::ready(Ok(Some(bytes))).boxed(),
-            Reply::Later(reply) => reply,
-            Reply::None => continue,
+        let Some(reply) = handled? else { continue };
+        let (reply, answer_memory) = match reply {
+            Reply::Ready(bytes, memory) => (future::ready(Ok(Some(bytes))).boxed(), memory),
+            Reply::Later(reply) => (reply, None),
         };
-        let answer = Answer { reply, _place: place, _memory: frame.memory };
+        let answer = Answer { reply, _place: place, _memory: [memory, answer_memory] };
         if answers.send(answer).await.is_err() {
             break;
         }
@@ -157,11 +157,51 @@ async fn work(
     Ok(())
 }
 
-/// Ends a while after nobody waits any more: handlers that end early by themselves do
-/// so before.
-async fn given_up(context: &Context) {
-    context.connection.closing.cancelled().await;
-    tokio::task::yield_now().await;
+/// Works on a request that may wait; `None` once nobody waits for its answer. It is
+/// told to hurry when another request comes up behind it, since that one's answer has
+/// to come after.
+async fn wait_for(
+    context: &Context,
+    call: &Call,
+    frames: &mut Frames,
+) -> Result<Option<Reply>, Refused> {
+    let handled = dispatch::handle(context, call);
+    tokio::pin!(handled);
+    loop {
+        tokio::select! {
+            biased;
+            reply = &mut handled => return reply.map(Some),
+            () = context.connection.closing.cancelled(), if !call.ends_early() => return Ok(None),
+            () = frames.come(), if frames.next.is_none() => {
+                if frames.next.as_ref().is_some_and(|frame| !frame.is_fetch()) {
+                    context.hurry.cancel();
+                }
+            }
+        }
+    }
+}
+
+/// Frames in order, with a look at the next one.
+pub(super) struct Frames {
+    frames: mpsc::Receiver<Frame>,
+    next: Option<Frame>,
+}
+
+impl Frames {
+    pub(super) async fn next(&mut self) -> Option<Frame> {
+        match self.next.take() {
+            Some(frame) => Some(frame),
+            None => self.frames.recv().await,
+        }
+    }
+
+    /// Waits until there is a next frame; for ever when there will be none.
+    async fn come(&mut self) {
+        match self.frames.recv().await {
+            Some(frame) => self.next = Some(frame),
+            None => future::pending().await,
+        }
+    }
 }
 
 /// Writes answers in order; those that are ready go together.

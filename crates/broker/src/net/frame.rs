@@ -34,6 +34,13 @@ pub(super) struct Frame {
     pub(super) memory: Option<OwnedSemaphorePermit>,
 }
 
+impl Frame {
+    /// Whether it asks for records, and so may wait behind another that does.
+    pub(super) fn is_fetch(&self) -> bool {
+        self.bytes.starts_with(&(ApiKey::Fetch as i16).to_be_bytes())
+    }
+}
+
 /// Why no further frame can be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {

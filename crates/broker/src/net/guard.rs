@@ -12,12 +12,12 @@ use std::{
 
 use courant_model::limits::BROKER_AUTHENTICATION_MS_MAX;
 use kafka_protocol::messages::ApiKey;
-use tokio::{
-    sync::mpsc,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
-use super::{connection::Broken, frame::Frame};
+use super::{
+    connection::{Broken, Frames},
+    frame::Frame,
+};
 use crate::{
     context::{Broker, Connection, Context},
     dispatch::{self, Call, Refused, Reply},
@@ -53,16 +53,13 @@ impl Guard {
     ///
     /// # Errors
     /// [`Broken::Unauthenticated`] when the client takes too long to say who it is.
-    pub(super) async fn next(
-        &mut self,
-        frames: &mut mpsc::Receiver<Frame>,
-    ) -> Result<Option<Frame>, Broken> {
+    pub(super) async fn next(&mut self, frames: &mut Frames) -> Result<Option<Frame>, Broken> {
         self.connection.unmuted().await;
         if self.session.is_open() {
-            return Ok(frames.recv().await);
+            return Ok(frames.next().await);
         }
         let late = |_| Broken::Unauthenticated("the client did not authenticate in time");
-        timeout_at(self.deadline, frames.recv()).await.map_err(late)
+        timeout_at(self.deadline, frames.next()).await.map_err(late)
     }
 
     /// Lets a request in, paid for.
@@ -71,12 +68,12 @@ impl Guard {
     /// [`Broken::Unauthenticated`] before the client has said who it is.
     pub(super) fn admit(&self, call: &Call, size: usize) -> Result<Context, Broken> {
         let now = Instant::now();
-        if let Admission::Close(why) = self.session.admit(call.key, now) {
+        if let Admission::Close(why) = self.session.admit(call.key(), now) {
             return Err(Broken::Unauthenticated(why));
         }
         let throttle = self.account.as_ref().map_or(Duration::ZERO, |account| {
             let request = account.charge(Charge::Requests, 1, now);
-            match call.key {
+            match call.key() {
                 ApiKey::Produce => request.max(account.charge(Charge::ProduceBytes, size, now)),
                 _ => request,
             }
@@ -85,6 +82,7 @@ impl Guard {
         Ok(Context {
             broker: Arc::clone(&self.broker),
             connection: Arc::clone(&self.connection),
+            hurry: self.connection.closing.child_token(),
             client_id: call.client_id.clone(),
             principal: self.session.principal().clone(),
             account: self.account.clone(),

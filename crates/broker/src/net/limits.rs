@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use courant_model::limits::BROKER_COMPLAINTS_PER_SECOND_MAX;
+use courant_model::limits::{BROKER_ANSWERS_BYTES_MAX, BROKER_COMPLAINTS_PER_SECOND_MAX};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
@@ -27,6 +27,7 @@ pub(crate) struct Bounds {
     places: Arc<Semaphore>,
     by_address: Arc<Mutex<HashMap<IpAddr, usize>>>,
     memory: Arc<Semaphore>,
+    answers: Arc<Semaphore>,
     began: Instant,
     /// Complaints of the current second: the second above, their number in 16 bits.
     complaints: AtomicU64,
@@ -48,6 +49,7 @@ impl Bounds {
             places: Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS))),
             by_address: Arc::default(),
             memory: Arc::new(Semaphore::new(memory.min(u32::MAX as usize))),
+            answers: Arc::new(Semaphore::new(BROKER_ANSWERS_BYTES_MAX)),
             began: Instant::now(),
             complaints: AtomicU64::new(0),
         }
@@ -73,6 +75,15 @@ impl Bounds {
     pub(super) async fn memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         Arc::clone(&self.memory).acquire_many_owned(bytes).await.ok()
+    }
+
+    /// Waits for memory for an answer that brings records.
+    ///
+    /// # Cancel safety
+    /// Safe; the place in the queue is lost.
+    pub(crate) async fn answer_memory(&self, bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let bytes = bytes.min(BROKER_ANSWERS_BYTES_MAX) as u32;
+        Arc::clone(&self.answers).acquire_many_owned(bytes).await.ok()
     }
 
     /// Whether one more line about a misbehaving client may be written now.
