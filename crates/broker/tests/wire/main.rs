@@ -3,8 +3,12 @@
 //! One binary for all families of APIs, so that they link once. Each test has its own
 //! folder, port and broker; the client is as small as one can be ([`support::Client`]).
 
+mod fetch;
 mod groups;
+mod hostile;
+mod metadata;
 mod offsets;
+mod produce;
 mod sasl;
 mod security;
 mod support;

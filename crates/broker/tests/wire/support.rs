@@ -125,18 +125,42 @@ impl Client {
         let mut body = BytesMut::new();
         header.encode(&mut body, key.request_header_version(version)).unwrap();
         request.encode(&mut body, version).unwrap();
+        self.send_frame(&body).await
+    }
+
+    /// Sends bytes behind their length.
+    pub(crate) async fn send_frame(&mut self, body: &[u8]) -> io::Result<()> {
         let mut frame = BytesMut::new();
         frame.put_i32(i32::try_from(body.len()).unwrap());
-        frame.put(body);
-        timeout(PATIENCE, self.stream.write_all(&frame)).await?
+        frame.put_slice(body);
+        self.send_bytes(&frame).await
+    }
+
+    /// Sends bytes as they are.
+    pub(crate) async fn send_bytes(&mut self, bytes: &[u8]) -> io::Result<()> {
+        timeout(PATIENCE, self.stream.write_all(bytes)).await?
+    }
+
+    /// The next answer, as it came behind its length.
+    pub(crate) async fn receive_frame(&mut self) -> io::Result<Bytes> {
+        timeout(PATIENCE, self.frame()).await?
     }
 
     /// The answer to what was asked last.
     pub(crate) async fn receive<R: Request>(&mut self, version: i16) -> io::Result<R::Response> {
-        let mut frame = timeout(PATIENCE, self.frame()).await??;
+        self.receive_next::<R>(self.correlation_id, version).await
+    }
+
+    /// The next answer, which must be to the request of this number, counted from 1.
+    pub(crate) async fn receive_next<R: Request>(
+        &mut self,
+        number: i32,
+        version: i16,
+    ) -> io::Result<R::Response> {
+        let mut frame = self.receive_frame().await?;
         let header_version = <R::Response as HeaderVersion>::header_version(version);
         let header = ResponseHeader::decode(&mut frame, header_version).unwrap();
-        assert_eq!(header.correlation_id, self.correlation_id);
+        assert_eq!(header.correlation_id, number);
         let response = R::Response::decode(&mut frame, version).unwrap();
         assert!(!frame.has_remaining(), "the answer is longer than its version says");
         Ok(response)
