@@ -42,6 +42,7 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::SyncGroup, 0, 5),
     Api::new(ApiKey::SaslHandshake, 0, 1),
     Api::new(ApiKey::ApiVersions, 0, 4),
+    Api::new(ApiKey::InitProducerId, 0, 4),
     Api::new(ApiKey::OffsetForLeaderEpoch, 2, 4),
     Api::new(ApiKey::SaslAuthenticate, 0, 2),
     Api::new(ApiKey::DescribeUserScramCredentials, 0, 0),
@@ -97,6 +98,7 @@ mod tests {
                 }
                 ApiKey::Fetch => codes::<FetchRequest>(api),
                 ApiKey::ListOffsets => codes::<ListOffsetsRequest>(api),
+                ApiKey::InitProducerId => codes::<InitProducerIdRequest>(api),
                 ApiKey::OffsetForLeaderEpoch => codes::<OffsetForLeaderEpochRequest>(api),
                 ApiKey::Metadata => codes::<MetadataRequest>(api),
                 ApiKey::OffsetCommit => codes::<OffsetCommitRequest>(api),

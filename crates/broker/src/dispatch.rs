@@ -21,7 +21,7 @@ use crate::{
     decode::{self, Malformed},
     handlers::{
         api_versions, fetch, find_coordinator, groups, leader_epochs, list_offsets, metadata,
-        offsets, produce, sasl,
+        offsets, produce, sasl, transactions,
     },
     security::Session,
 };
@@ -181,6 +181,9 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
         }
         ApiKey::AlterUserScramCredentials => {
             call.reply(&sasl::alter_user_scram_credentials(context, call.decode()?).await)
+        }
+        ApiKey::InitProducerId => {
+            call.reply(&transactions::init_producer_id(context, call.decode()?).await)
         }
         ApiKey::OffsetForLeaderEpoch => {
             call.reply(&leader_epochs::offset_for_leader_epoch(context, call.decode()?))
