@@ -27,8 +27,6 @@ impl Api {
 
 /// What is advertised, by key.
 pub(crate) const APIS: &[Api] = &[
-    // 0 to 2 are answered with an error, and stand here because older librdkafka
-    // compresses only where 0 is in the range.
     Api::new(ApiKey::Produce, 0, 12),
     Api::new(ApiKey::Fetch, 4, 17),
     Api::new(ApiKey::ListOffsets, 1, 8),
@@ -40,13 +38,29 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::Heartbeat, 0, 4),
     Api::new(ApiKey::LeaveGroup, 0, 5),
     Api::new(ApiKey::SyncGroup, 0, 5),
+    Api::new(ApiKey::DescribeGroups, 0, 6),
+    Api::new(ApiKey::ListGroups, 0, 5),
     Api::new(ApiKey::SaslHandshake, 0, 1),
     Api::new(ApiKey::ApiVersions, 0, 4),
+    Api::new(ApiKey::CreateTopics, 2, 7),
+    Api::new(ApiKey::DeleteTopics, 1, 6),
+    Api::new(ApiKey::DeleteRecords, 0, 2),
     Api::new(ApiKey::InitProducerId, 0, 4),
     Api::new(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    Api::new(ApiKey::DescribeConfigs, 1, 4),
+    Api::new(ApiKey::AlterConfigs, 0, 2),
+    Api::new(ApiKey::DescribeLogDirs, 1, 4),
     Api::new(ApiKey::SaslAuthenticate, 0, 2),
+    Api::new(ApiKey::CreatePartitions, 0, 3),
+    Api::new(ApiKey::DeleteGroups, 0, 2),
+    Api::new(ApiKey::IncrementalAlterConfigs, 0, 1),
+    Api::new(ApiKey::OffsetDelete, 0, 0),
     Api::new(ApiKey::DescribeUserScramCredentials, 0, 0),
     Api::new(ApiKey::AlterUserScramCredentials, 0, 0),
+    Api::new(ApiKey::DescribeCluster, 0, 1),
+    Api::new(ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    Api::new(ApiKey::ConsumerGroupDescribe, 0, 1),
+    Api::new(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// The row of an API; `None` where it is not spoken.
@@ -117,6 +131,22 @@ mod tests {
                 ApiKey::AlterUserScramCredentials => {
                     codes::<AlterUserScramCredentialsRequest>(api);
                 }
+                ApiKey::DescribeGroups => codes::<DescribeGroupsRequest>(api),
+                ApiKey::ListGroups => codes::<ListGroupsRequest>(api),
+                ApiKey::CreateTopics => codes::<CreateTopicsRequest>(api),
+                ApiKey::DeleteTopics => codes::<DeleteTopicsRequest>(api),
+                ApiKey::DeleteRecords => codes::<DeleteRecordsRequest>(api),
+                ApiKey::DescribeConfigs => codes::<DescribeConfigsRequest>(api),
+                ApiKey::AlterConfigs => codes::<AlterConfigsRequest>(api),
+                ApiKey::DescribeLogDirs => codes::<DescribeLogDirsRequest>(api),
+                ApiKey::CreatePartitions => codes::<CreatePartitionsRequest>(api),
+                ApiKey::DeleteGroups => codes::<DeleteGroupsRequest>(api),
+                ApiKey::IncrementalAlterConfigs => codes::<IncrementalAlterConfigsRequest>(api),
+                ApiKey::OffsetDelete => codes::<OffsetDeleteRequest>(api),
+                ApiKey::DescribeCluster => codes::<DescribeClusterRequest>(api),
+                ApiKey::ConsumerGroupHeartbeat => codes::<ConsumerGroupHeartbeatRequest>(api),
+                ApiKey::ConsumerGroupDescribe => codes::<ConsumerGroupDescribeRequest>(api),
+                ApiKey::DescribeTopicPartitions => codes::<DescribeTopicPartitionsRequest>(api),
                 other => panic!("{other:?} is advertised and not tested here; add its line"),
             }
         }

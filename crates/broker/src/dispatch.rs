@@ -20,8 +20,9 @@ use crate::{
     context::Context,
     decode::{self, Malformed},
     handlers::{
-        api_versions, fetch, find_coordinator, groups, leader_epochs, list_offsets, metadata,
-        offsets, produce, sasl, transactions,
+        api_versions, cluster, configs, consumer_groups, fetch, find_coordinator, groups,
+        groups_admin, leader_epochs, list_offsets, metadata, offsets, produce, sasl, topics,
+        transactions,
     },
     security::Session,
 };
@@ -174,6 +175,52 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
         ApiKey::LeaveGroup => call.reply(&groups::leave_group(context, call.decode()?, version)),
         ApiKey::SyncGroup => {
             call.reply(&groups::sync_group(context, call.decode()?, version).await)
+        }
+        ApiKey::DescribeGroups => {
+            call.reply(&groups_admin::describe_groups(context, &call.decode()?, version))
+        }
+        ApiKey::ListGroups => {
+            call.reply(&groups_admin::list_groups(context, &call.decode()?, version))
+        }
+        ApiKey::CreateTopics => {
+            call.reply(&topics::create_topics(context, call.decode()?, version).await)
+        }
+        ApiKey::DeleteTopics => {
+            call.reply(&topics::delete_topics(context, call.decode()?, version).await)
+        }
+        ApiKey::DeleteRecords => call.reply(&topics::delete_records(context, call.decode()?).await),
+        ApiKey::DescribeConfigs => {
+            call.reply(&configs::describe_configs(context, call.decode()?, version).await)
+        }
+        ApiKey::AlterConfigs => call.reply(&configs::alter_configs(context, call.decode()?).await),
+        ApiKey::DescribeLogDirs => {
+            call.reply(&cluster::describe_log_dirs(context, &call.decode()?, version))
+        }
+        ApiKey::CreatePartitions => {
+            call.reply(&topics::create_partitions(context, call.decode()?).await)
+        }
+        ApiKey::DeleteGroups => {
+            call.reply(&groups_admin::delete_groups(context, call.decode()?).await)
+        }
+        ApiKey::IncrementalAlterConfigs => {
+            call.reply(&configs::incremental_alter_configs(context, call.decode()?).await)
+        }
+        ApiKey::OffsetDelete => {
+            call.reply(&groups_admin::offset_delete(context, call.decode()?).await)
+        }
+        ApiKey::DescribeCluster => {
+            call.reply(&cluster::describe_cluster(context, &call.decode()?, version))
+        }
+        ApiKey::ConsumerGroupHeartbeat => call.reply(&consumer_groups::consumer_group_heartbeat(
+            context,
+            &call.decode()?,
+            version,
+        )),
+        ApiKey::ConsumerGroupDescribe => {
+            call.reply(&consumer_groups::consumer_group_describe(context, &call.decode()?, version))
+        }
+        ApiKey::DescribeTopicPartitions => {
+            call.reply(&cluster::describe_topic_partitions(context, &call.decode()?))
         }
         ApiKey::ApiVersions => answer_api_versions(context, call),
         ApiKey::DescribeUserScramCredentials => {

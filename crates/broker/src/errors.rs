@@ -2,7 +2,7 @@
 //!
 //! Where an API answers a failure otherwise than the rest, its handler says so.
 
-use courant_log::{ErrorCode, LogError};
+use courant_log::{ConfigError, ErrorCode, LogError};
 use kafka_protocol::{ResponseError, protocol::StrBytes};
 
 /// No error.
@@ -64,4 +64,42 @@ pub(crate) fn group_error_code(error: &LogError) -> i16 {
 /// The failure in words, for responses that have room for them.
 pub(crate) fn error_message(error: &LogError) -> Option<StrBytes> {
     Some(StrBytes::from_string(error.to_string()))
+}
+
+/// Why a part of a request is refused: Kafka's error, and the words for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    error: ResponseError,
+    message: String,
+}
+
+impl Refusal {
+    pub(crate) fn new(error: ResponseError, message: impl Into<String>) -> Self {
+        Self { error, message: message.into() }
+    }
+
+    /// Who asks may not.
+    pub(crate) fn unauthorized(error: ResponseError) -> Self {
+        Self::new(error, "Authorization failed.")
+    }
+
+    pub(crate) fn code(&self) -> i16 {
+        self.error.code()
+    }
+
+    pub(crate) fn message(&self) -> Option<StrBytes> {
+        Some(StrBytes::from_string(self.message.clone()))
+    }
+}
+
+impl From<LogError> for Refusal {
+    fn from(error: LogError) -> Self {
+        Self::new(response_error(&error), error.to_string())
+    }
+}
+
+impl From<ConfigError> for Refusal {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ResponseError::InvalidConfig, error.to_string())
+    }
 }

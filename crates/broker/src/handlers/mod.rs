@@ -9,13 +9,19 @@
 //! test below it, and a line in [`crate::dispatch::handle`].
 
 pub(crate) mod api_versions;
+mod broker_configs;
+pub(crate) mod cluster;
+pub(crate) mod configs;
+pub(crate) mod consumer_groups;
 pub(crate) mod fetch;
 pub(crate) mod find_coordinator;
 pub(crate) mod groups;
+pub(crate) mod groups_admin;
 pub(crate) mod leader_epochs;
 pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
 pub(crate) mod produce;
 pub(crate) mod sasl;
+pub(crate) mod topics;
 pub(crate) mod transactions;

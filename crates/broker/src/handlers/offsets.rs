@@ -26,7 +26,7 @@ use kafka_protocol::{
 use super::groups::membership;
 use crate::{
     context::Context,
-    errors::{NONE, group_error_code},
+    errors::{NONE, group_error_code, response_error},
     security::{Operation, Resource},
 };
 
@@ -93,7 +93,9 @@ pub(crate) fn offset_fetch(
             let topics = group.topics.map(|topics| {
                 topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
             });
-            let asked = Asked { group: group.group_id.0, topics, stable: request.require_stable };
+            let member = group.member_id.map(|id| (id, group.member_epoch));
+            let stable = request.require_stable;
+            let asked = Asked { group: group.group_id.0, member, topics, stable };
             group_response(fetch_group(context, &asked), asked.group)
         });
         return response.with_groups(groups.collect());
@@ -101,7 +103,8 @@ pub(crate) fn offset_fetch(
     let topics = request.topics.map(|topics| {
         topics.into_iter().map(|topic| (topic.name, topic.partition_indexes)).collect()
     });
-    let asked = Asked { group: request.group_id.0, topics, stable: request.require_stable };
+    let (group, stable) = (request.group_id.0, request.require_stable);
+    let asked = Asked { group, member: None, topics, stable };
     match fetch_group(context, &asked) {
         Ok(fetched) => response.with_topics(fetched.into_iter().map(topic_response).collect()),
         Err(error) if version >= 2 => response.with_error_code(error.code()),
@@ -125,6 +128,8 @@ type Fetched = (WireName, Vec<(i32, Result<Option<Committed>, ResponseError>)>);
 /// What is asked of one group.
 struct Asked {
     group: StrBytes,
+    /// Who asks, as a member of a consumer group with its epoch (from version 9 on).
+    member: Option<(StrBytes, i32)>,
     /// `None` for all that are committed.
     topics: Option<Vec<(WireName, Vec<i32>)>>,
     /// Offsets that a transaction may yet replace are an error.
@@ -155,7 +160,7 @@ fn commit_error_code(
 ) -> i16 {
     let unknown = matches!(error, LogError::UnknownMember { .. })
         && generation >= 0
-        && context.log().coordinator().snapshot(group).is_err();
+        && context.log().coordinator().kind(group).is_none();
     match unknown {
         true if version >= 9 => ResponseError::GroupIdNotFound.code(),
         true => ResponseError::IllegalGeneration.code(),
@@ -164,10 +169,15 @@ fn commit_error_code(
 }
 
 fn fetch_group(context: &Context, asked: &Asked) -> Result<Vec<Fetched>, ResponseError> {
+    let groups = context.log().coordinator();
     if !context.allows(Operation::Describe, Resource::Group(&asked.group)) {
         return Err(ResponseError::GroupAuthorizationFailed);
     }
-    let committed = context.log().coordinator().committed(&asked.group);
+    if let Some((member, epoch)) = &asked.member {
+        let checked = groups.check_offset_reader(&asked.group, member, *epoch);
+        checked.map_err(|error| response_error(&error))?;
+    }
+    let committed = groups.committed(&asked.group);
     let may_describe = |topic: &str| context.allows(Operation::Describe, Resource::Topic(topic));
     let Some(topics) = &asked.topics else {
         let mut all: BTreeMap<TopicName, Vec<_>> = BTreeMap::new();

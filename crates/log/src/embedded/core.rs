@@ -8,7 +8,7 @@
 use std::{
     collections::BTreeMap,
     fs::File,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -31,7 +31,7 @@ use super::{
     workers::Workers,
 };
 use crate::{
-    Appended, LogError, Read, ReadLimit, TopicChange, TopicDescription, TopicSpec,
+    Appended, LogError, Read, ReadLimit, TopicChange, TopicDescription, TopicSettings, TopicSpec,
     batch::{BatchHeader, Compression, Marker},
     disk::doing,
     partition::{AppendRequest, Environment, Fetched, Partition, RecoveryReport, Stop},
@@ -133,6 +133,10 @@ impl Core {
         found.ok_or_else(|| LogError::UnknownTopic { topic: name.clone() })
     }
 
+    pub(super) fn folder(&self) -> &Path {
+        &self.layout.root
+    }
+
     pub(super) fn topics(&self) -> Result<Vec<Arc<Topic>>, LogError> {
         self.check_open()?;
         Ok(self.topics.read().values().cloned().collect())
@@ -179,6 +183,35 @@ impl Core {
         change: &TopicChange,
     ) -> Result<TopicDescription, LogError> {
         let _admin = self.admin.lock().await;
+        self.alter_alone(name, change).await
+    }
+
+    /// Has `change` edit a topic's settings while nobody else alters it; with `dry`
+    /// finds out whether it could be.
+    pub(super) async fn edit_settings<E: From<LogError>>(
+        self: &Arc<Self>,
+        name: &TopicName,
+        change: impl FnOnce(&mut TopicSettings) -> Result<(), E>,
+        dry: bool,
+    ) -> Result<(), E> {
+        let _admin = self.admin.lock().await;
+        let topic = self.topic(name)?;
+        let mut settings = topic.settings().as_ref().clone();
+        change(&mut settings)?;
+        topic::check(name, topic.count(), &settings)?;
+        if !dry {
+            let change = TopicChange { partitions: None, settings: Some(settings) };
+            self.alter_alone(name, &change).await?;
+        }
+        Ok(())
+    }
+
+    /// Alters a topic; `admin` is held.
+    async fn alter_alone(
+        self: &Arc<Self>,
+        name: &TopicName,
+        change: &TopicChange,
+    ) -> Result<TopicDescription, LogError> {
         let topic = self.topic(name)?;
         let (had, meta) = (topic.count(), topic.meta());
         let partitions = change.partitions.unwrap_or(had);

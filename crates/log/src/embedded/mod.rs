@@ -46,7 +46,7 @@ use self::{
 };
 pub use crate::partition::LEADER_EPOCH;
 use crate::{
-    Appended, LogError, LogOptions, TopicDescription,
+    Appended, LogError, LogOptions, TopicDescription, TopicSettings,
     disk::{Disk, LocalDisk, doing},
     group::{Coordinator, OFFSETS_TOPIC, TopicPartitions},
     partition::{Ends, Environment, Fetched, RecoveryReport},
@@ -108,6 +108,49 @@ impl EmbeddedLog {
     /// Stays the same for the life of the folder.
     pub fn cluster_id(&self) -> Uuid {
         self.core.cluster_id
+    }
+
+    /// The folder that holds everything.
+    pub fn folder(&self) -> &Path {
+        self.core.folder()
+    }
+
+    /// Whether a topic is the log's own: anybody may read it, and only the log writes.
+    pub fn is_internal(&self, topic: &TopicName) -> bool {
+        is_internal(topic)
+    }
+
+    /// The id of a topic.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::Closed`].
+    pub fn topic_id(&self, name: &TopicName) -> Result<Uuid, LogError> {
+        Ok(self.core.topic(name)?.id)
+    }
+
+    /// The topic of an id.
+    ///
+    /// # Errors
+    /// [`LogError::Closed`].
+    pub fn topic_of(&self, id: Uuid) -> Result<Option<TopicName>, LogError> {
+        let found = self.core.topics()?.into_iter().find(|topic| topic.id == id);
+        Ok(found.map(|topic| topic.name.clone()))
+    }
+
+    /// Has `change` edit a topic's settings while nobody else alters the topic; with
+    /// `dry` only finds out whether that is allowed.
+    ///
+    /// # Errors
+    /// Those of `change`; [`LogError::UnknownTopic`], [`LogError::InvalidTopic`]; storage
+    /// failures.
+    pub async fn edit_settings<E: From<LogError>>(
+        &self,
+        name: &TopicName,
+        change: impl FnOnce(&mut TopicSettings) -> Result<(), E>,
+        dry: bool,
+    ) -> Result<(), E> {
+        check_public(name)?;
+        self.core.edit_settings(name, change, dry).await
     }
 
     /// All topics by name, the log's own among them.

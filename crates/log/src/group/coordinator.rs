@@ -555,7 +555,8 @@ impl Coordinator {
         self.shared.topics.subscribe()
     }
 
-    pub(super) fn options(&self) -> &GroupOptions {
+    /// How its groups behave.
+    pub fn options(&self) -> &GroupOptions {
         &self.shared.options
     }
 

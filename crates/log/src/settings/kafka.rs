@@ -51,8 +51,8 @@ pub enum ConfigError {
     Unknown { name: String },
     #[error("Invalid value {value} for configuration {name}: {why}")]
     Invalid { name: &'static str, value: String, why: String },
-    #[error("Config value append is not allowed for config key: {name}")]
-    NotAList { name: &'static str },
+    #[error("Can't {action} to key {name} because its type is not LIST.")]
+    NotAList { name: &'static str, action: &'static str },
 }
 
 /// One of Kafka's topic configurations.
@@ -116,7 +116,7 @@ impl TopicSettings {
     /// # Errors
     /// As [`Self::set_config`]; [`ConfigError::NotAList`].
     pub fn append_config(&mut self, name: &str, items: &str) -> Result<(), ConfigError> {
-        self.change_list(name, |list| {
+        self.change_list(name, "APPEND", |list| {
             for item in split(items) {
                 if !list.contains(&item) {
                     list.push(item);
@@ -131,17 +131,18 @@ impl TopicSettings {
     /// As [`Self::set_config`]; [`ConfigError::NotAList`].
     pub fn subtract_config(&mut self, name: &str, items: &str) -> Result<(), ConfigError> {
         let gone = split(items);
-        self.change_list(name, |list| list.retain(|item| !gone.contains(item)))
+        self.change_list(name, "SUBTRACT", |list| list.retain(|item| !gone.contains(item)))
     }
 
     fn change_list(
         &mut self,
         name: &str,
+        action: &'static str,
         change: impl FnOnce(&mut Vec<String>),
     ) -> Result<(), ConfigError> {
         let config = find(name)?;
         if config.kind != ConfigKind::List {
-            return Err(ConfigError::NotAList { name: config.name });
+            return Err(ConfigError::NotAList { name: config.name, action });
         }
         let mut list = split(&config.read(self));
         change(&mut list);

@@ -94,7 +94,7 @@ fn lists_grow_and_shrink_and_nothing_else_does() {
     assert_eq!(settings.cleanup, Retention::Compact);
     settings.subtract_config("cleanup.policy", "compact").unwrap_err();
     let refused = settings.append_config("retention.ms", "5").unwrap_err();
-    assert_eq!(refused, ConfigError::NotAList { name: "retention.ms" });
+    assert_eq!(refused, ConfigError::NotAList { name: "retention.ms", action: "APPEND" });
 }
 
 #[test]

@@ -66,18 +66,20 @@ impl Coordinator {
         }
     }
 
-    /// Whether a member may read its group's offsets at this epoch; a reader without
-    /// an id always may.
+    /// Whether a member may read its group's offsets at this epoch; with a negative
+    /// one, from outside the group, anybody may.
     ///
     /// # Errors
     /// [`LogError::UnknownMember`], [`LogError::StaleMemberEpoch`].
     pub fn check_offset_reader(
         &self,
         group: &str,
-        member_id: Option<&str>,
+        member_id: &str,
         member_epoch: i32,
     ) -> Result<(), LogError> {
-        let Some(member_id) = member_id.filter(|_| member_epoch >= 0) else { return Ok(()) };
+        if member_epoch < 0 {
+            return Ok(());
+        }
         let state = self.shared.state.lock();
         let live = state.consumers.get(group);
         live.map_or(Ok(()), |live| live.machine.check_member(member_id, member_epoch))

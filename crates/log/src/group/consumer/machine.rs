@@ -145,7 +145,8 @@ impl ConsumerGroup {
         let tells_all = request.rebalance_timeout_ms.is_some()
             && (request.topics.is_some() || request.regex.is_some())
             && request.owned.is_some();
-        let is_news = joins || tells_all || assigned != held_before;
+        let is_behind = std::mem::take(&mut member.is_behind);
+        let is_news = joins || tells_all || is_behind || assigned != held_before;
         Ok(self.answer(&id, epoch, is_news.then_some(assigned)))
     }
 
@@ -214,6 +215,9 @@ impl ConsumerGroup {
     /// Topics came, went or grew.
     pub(crate) fn topics_changed(&mut self, topics: Arc<TopicPartitions>) {
         self.topics = topics;
+        for member in self.members.values_mut() {
+            member.forget_gone(&self.topics);
+        }
         self.change(false);
     }
 

@@ -39,6 +39,8 @@ pub(super) struct Member {
     pub(super) assigned: BTreeSet<TopicPartition>,
     /// What it was told to give back, and still holds as far as is known.
     pub(super) revoking: BTreeSet<TopicPartition>,
+    /// Something that it held has gone, and it has not been told yet.
+    pub(super) is_behind: bool,
     /// By when it must have given that back.
     revoked_by_ms: Option<u64>,
     /// Silent at this instant the member is out.
@@ -108,6 +110,20 @@ impl Member {
     /// A heartbeat came.
     pub(super) fn touch(&mut self, now_ms: u64, session_timeout_ms: u64) {
         self.silent_at_ms = now_ms.saturating_add(session_timeout_ms);
+    }
+
+    /// Forgets partitions that are no more: nobody can hold them.
+    pub(super) fn forget_gone(&mut self, known: &TopicPartitions) {
+        let is_there = |partition: &TopicPartition| {
+            known.get(&partition.topic).is_some_and(|count| partition.partition < *count)
+        };
+        let before = self.assigned.len() + self.revoking.len();
+        self.assigned.retain(is_there);
+        self.revoking.retain(is_there);
+        if self.revoking.is_empty() {
+            self.stop_revoking();
+        }
+        self.is_behind |= self.assigned.len() + self.revoking.len() < before;
     }
 
     /// Begins again with nothing in its hands.

@@ -332,6 +332,9 @@ proptest! {
                     counts.insert(NAMES[usize::from(which)], count);
                     let known: Vec<_> = counts.iter().map(|(name, count)| (*name, *count)).collect();
                     group.topics_changed(topics(&known));
+                    // What is no more, nobody holds.
+                    let is_there = |one: &TopicPartition| one.partition < counts[one.topic.as_str()];
+                    clients.values_mut().for_each(|client| client.held.retain(is_there));
                 }
                 Event::Pass(ms) => {
                     now_ms += ms;
