@@ -30,10 +30,13 @@ pub(crate) fn find_coordinator(
     if version >= 4 {
         let keys = request.coordinator_keys.into_iter();
         let coordinators = keys.map(|key| coordinator(context, kind, key));
-        return FindCoordinatorResponse::default().with_coordinators(coordinators.collect());
+        return FindCoordinatorResponse::default()
+            .with_throttle_time_ms(context.throttle_ms())
+            .with_coordinators(coordinators.collect());
     }
     let found = coordinator(context, kind, request.key);
     FindCoordinatorResponse::default()
+        .with_throttle_time_ms(context.throttle_ms())
         .with_error_code(found.error_code)
         .with_error_message(found.error_message)
         .with_node_id(found.node_id)

@@ -98,7 +98,7 @@ pub(crate) fn heartbeat(context: &Context, request: &HeartbeatRequest) -> Heartb
     } else {
         ResponseError::GroupAuthorizationFailed.code()
     };
-    HeartbeatResponse::default().with_error_code(code)
+    HeartbeatResponse::default().with_throttle_time_ms(context.throttle_ms()).with_error_code(code)
 }
 
 /// Answers LeaveGroup 0 to 5; from version 3 on several members go at once.
@@ -107,7 +107,7 @@ pub(crate) fn leave_group(
     request: LeaveGroupRequest,
     version: i16,
 ) -> LeaveGroupResponse {
-    let response = LeaveGroupResponse::default();
+    let response = LeaveGroupResponse::default().with_throttle_time_ms(context.throttle_ms());
     if !may_join(context, &request.group_id) {
         return response.with_error_code(ResponseError::GroupAuthorizationFailed.code());
     }

@@ -78,7 +78,7 @@ pub(crate) async fn offset_commit(
             all.filter(|one| one.error_code == NONE).for_each(|one| one.error_code = code);
         }
     }
-    OffsetCommitResponse::default().with_topics(topics)
+    OffsetCommitResponse::default().with_throttle_time_ms(context.throttle_ms()).with_topics(topics)
 }
 
 /// Answers OffsetFetch 1 to 9; from version 8 on for several groups.
@@ -87,7 +87,7 @@ pub(crate) fn offset_fetch(
     request: OffsetFetchRequest,
     version: i16,
 ) -> OffsetFetchResponse {
-    let response = OffsetFetchResponse::default();
+    let response = OffsetFetchResponse::default().with_throttle_time_ms(context.throttle_ms());
     if version >= 8 {
         let groups = request.groups.into_iter().map(|group| {
             let topics = group.topics.map(|topics| {

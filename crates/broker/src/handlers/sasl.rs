@@ -28,15 +28,15 @@ use crate::{
     security::{AlterError, Alteration, Credentials, Hash, Operation, Resource, Session},
 };
 
-/// Answers SaslHandshake 1. Version 0, whose exchange would follow in frames without
-/// headers, is refused.
+/// Answers SaslHandshake 0 and 1; after version 0 the exchange goes on in frames
+/// without headers.
 pub(crate) fn sasl_handshake(
     session: &mut Session,
     request: &SaslHandshakeRequest,
     version: i16,
 ) -> SaslHandshakeResponse {
     let chosen = match version {
-        0 => Err(ResponseError::UnsupportedVersion),
+        0 => session.bare_handshake(&request.mechanism, Instant::now()),
         _ => session.handshake(&request.mechanism, Instant::now()),
     };
     SaslHandshakeResponse::default()

@@ -126,6 +126,16 @@ async fn work(
     let mut frames = Frames { frames, next: None };
     let mut guard = Guard::new(broker, connection);
     while let Some(Frame { bytes, memory }) = guard.next(&mut frames).await? {
+        if guard.expects_bare_message() {
+            let answer = guard.authenticate_bare(&bytes).await?;
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let reply = future::ready(Ok(Some(answer))).boxed();
+            let answer = Answer { reply, _place: place, _memory: [memory, None] };
+            if answers.send(answer).await.is_err() {
+                break;
+            }
+            continue;
+        }
         let size = bytes.len();
         let call = Call::open(bytes)?;
         broker.telemetry.request(call.api);

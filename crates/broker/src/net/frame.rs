@@ -44,7 +44,7 @@ impl Frame {
 /// Why no further frame can be read.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum FrameError {
-    #[error("a frame of {found} bytes is not within {HEADER_BYTES_MIN} to {max}")]
+    #[error("a frame of {found} bytes is out of bounds; up to {max} are allowed")]
     Length { found: i32, max: usize },
     #[error("a frame has not arrived in time")]
     Late,
@@ -72,7 +72,8 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     /// The next frame; `None` once the client has closed. While the client is not
-    /// `trusted`, only small ones are.
+    /// `trusted` only small ones are, which need no header: they may be messages of an
+    /// authentication alone.
     ///
     /// # Errors
     /// [`FrameError`]; nothing can be read after one.
@@ -94,8 +95,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         }
         let begun = Instant::now();
         let in_ms = |ms: u64| begun + Duration::from_millis(ms);
-        self.fill(4 + HEADER_BYTES_MIN, in_ms(BROKER_FRAME_MS_MAX)).await?;
-        let length = self.length(trusted())?;
+        let header = if trusted() { HEADER_BYTES_MIN } else { 0 };
+        self.fill(4 + header, in_ms(BROKER_FRAME_MS_MAX)).await?;
+        let length = self.length(header)?;
         let size = 4 + length;
         let time = BROKER_FRAME_MS_MAX + length as u64 / BROKER_FRAME_BYTES_PER_MS_MIN;
         let mut memory = None;
@@ -114,18 +116,18 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         Ok(Some(Frame { bytes: self.buffer.split_to(length).freeze(), memory }))
     }
 
-    /// The length of the frame at the front, checked against its API's bound.
-    fn length(&self, trusted: bool) -> Result<usize, FrameError> {
+    /// The length of the frame at the front, checked against its API's bound; without a
+    /// `header` against that of a client that nobody knows.
+    fn length(&self, header: usize) -> Result<usize, FrameError> {
         let mut front = &self.buffer[..];
-        let (found, key) = (front.get_i32(), front.get_i16());
-        let produce = key == ApiKey::Produce as i16;
-        let max = match trusted {
-            false => BROKER_UNAUTHENTICATED_BYTES_MAX,
-            true if produce => self.request_bytes_max,
-            true => BROKER_REQUEST_BYTES_MAX,
+        let found = front.get_i32();
+        let max = match header {
+            0 => BROKER_UNAUTHENTICATED_BYTES_MAX,
+            _ if front.get_i16() == ApiKey::Produce as i16 => self.request_bytes_max,
+            _ => BROKER_REQUEST_BYTES_MAX,
         };
         match usize::try_from(found) {
-            Ok(length) if (HEADER_BYTES_MIN..=max).contains(&length) => Ok(length),
+            Ok(length) if (header..=max).contains(&length) => Ok(length),
             _ => Err(FrameError::Length { found, max }),
         }
     }

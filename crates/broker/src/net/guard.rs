@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use bytes::{BufMut, Bytes, BytesMut};
 use courant_model::limits::BROKER_AUTHENTICATION_MS_MAX;
 use kafka_protocol::messages::ApiKey;
 use tokio::time::{Instant, timeout_at};
@@ -106,6 +107,27 @@ impl Guard {
         }
         self.open();
         Ok(reply)
+    }
+
+    /// Whether the next frame is a message of the authentication, without a header.
+    pub(super) const fn expects_bare_message(&self) -> bool {
+        self.session.expects_bare_message()
+    }
+
+    /// Takes a message of the authentication; the answer as a frame.
+    ///
+    /// # Errors
+    /// [`Broken::Unauthenticated`] when it fails: there is no answer that says so.
+    pub(super) async fn authenticate_bare(&mut self, message: &[u8]) -> Result<Bytes, Broken> {
+        let step = self.session.authenticate(message).await.map_err(|_| {
+            self.broker.telemetry.unauthenticated.increment(1);
+            Broken::Unauthenticated("authentication failed")
+        })?;
+        self.open();
+        let mut frame = BytesMut::with_capacity(4 + step.message.len());
+        frame.put_i32(step.message.len() as i32);
+        frame.put_slice(&step.message);
+        Ok(frame.freeze())
     }
 
     /// Whether the connection is to end after the answer.

@@ -55,6 +55,8 @@ pub(crate) struct Session {
     sasl: Option<Arc<Sasl>>,
     principal: Principal,
     phase: Phase,
+    /// The exchange goes on in frames that hold its messages and nothing else.
+    bare: bool,
     /// The last success, which another one must repeat.
     established: Option<Established>,
 }
@@ -86,7 +88,7 @@ pub(crate) struct SaslFailure {
 #[derive(Debug)]
 enum Phase {
     Waiting,
-    Exchanging(Mechanism, Option<Pending>),
+    Exchanging(Mechanism, Option<Box<Pending>>),
     Done,
     Failed,
 }
@@ -125,7 +127,7 @@ impl Session {
         let phase = if sasl.is_some() { Phase::Waiting } else { Phase::Done };
         let certificate = certificate.filter(|_| sasl.is_none());
         let principal = certificate.unwrap_or_else(Principal::anonymous);
-        Self { sasl, principal, phase, established: None }
+        Self { sasl, principal, phase, bare: false, established: None }
     }
 
     /// Who speaks; anonymous until somebody has said so.
@@ -166,6 +168,22 @@ impl Session {
         }
     }
 
+    /// Whether the next frame is a message of the exchange, without any header: so it
+    /// goes on after version 0 of the handshake.
+    pub(crate) const fn expects_bare_message(&self) -> bool {
+        self.bare && matches!(self.phase, Phase::Exchanging(..))
+    }
+
+    /// As [`Session::handshake`], with bare messages to follow.
+    ///
+    /// # Errors
+    /// As [`Session::handshake`].
+    pub(crate) fn bare_handshake(&mut self, name: &str, now: Instant) -> Result<(), ResponseError> {
+        self.handshake(name, now)?;
+        self.bare = true;
+        Ok(())
+    }
+
     /// Chooses the mechanism, for the first time or once more.
     ///
     /// # Errors
@@ -188,6 +206,7 @@ impl Session {
         match offered.filter(same) {
             Some(mechanism) => {
                 self.phase = Phase::Exchanging(mechanism, None);
+                self.bare = false;
                 Ok(())
             }
             None => {
@@ -225,7 +244,7 @@ impl Session {
         let outcome = match (mechanism, pending) {
             (Mechanism::Plain, _) => self.plain(&sasl, message).await,
             (_, None) => self.scram_first(&sasl, mechanism, message),
-            (_, Some(pending)) => self.scram_final(&sasl, mechanism, pending, message),
+            (_, Some(pending)) => self.scram_final(&sasl, mechanism, *pending, message),
         };
         if outcome.is_err() {
             tokio::time::sleep(Duration::from_millis(limits::AUTHENTICATION_FAILURE_MS)).await;
@@ -275,7 +294,7 @@ impl Session {
         let credential = sasl.credentials.of(&first.username, hash);
         let (exchange, answer) = Exchange::begin(hash, &first, &nonce, credential);
         let pending = Pending { username: first.username, exchange };
-        self.phase = Phase::Exchanging(mechanism, Some(pending));
+        self.phase = Phase::Exchanging(mechanism, Some(Box::new(pending)));
         Ok(Step { message: answer.into_bytes(), session_lifetime_ms: 0 })
     }
 

@@ -74,6 +74,9 @@ pub(crate) struct Exchange {
     credential: Credential,
     gs2_header: String,
     nonce: String,
+    /// What librdkafka before 2.6.1 repeats instead: its own nonce once more in front.
+    /// It holds all of the nonce, so that the proof binds no less.
+    doubled_nonce: String,
     /// Both first messages, as they go into the proof.
     first_messages: String,
 }
@@ -264,12 +267,14 @@ impl Exchange {
         let server_first = format!("r={nonce},s={salt},i={iterations}");
         let first_messages = format!("{},{server_first}", first.bare);
         let gs2_header = first.gs2_header.clone();
-        (Self { hash, credential, gs2_header, nonce, first_messages }, server_first)
+        let doubled_nonce = format!("{}{nonce}", first.nonce);
+        let exchange = Self { hash, credential, gs2_header, nonce, doubled_nonce, first_messages };
+        (exchange, server_first)
     }
 
     /// Checks the client's proof; `Some` is the server's own proof for the client.
     pub(crate) fn finish(self, last: &ClientFinal) -> Option<String> {
-        let is_ours = last.nonce == self.nonce
+        let is_ours = [&self.nonce, &self.doubled_nonce].contains(&&last.nonce)
             && last.channel_binding == self.gs2_header.as_bytes()
             && last.proof.len() == self.hash.len();
         if !is_ours {
@@ -342,8 +347,19 @@ mod tests {
 
     /// The client's side, to play against.
     fn proof(hash: Hash, password: &str, first: &ClientFirst, server_first: &str) -> ClientFinal {
+        let nonce = server_first.split(',').find_map(|field| field.strip_prefix("r=")).unwrap();
+        proof_with(hash, password, first, server_first, nonce)
+    }
+
+    fn proof_with(
+        hash: Hash,
+        password: &str,
+        first: &ClientFirst,
+        server_first: &str,
+        nonce: &str,
+    ) -> ClientFinal {
         let field = |name: &str| server_first.split(',').find_map(|f| f.strip_prefix(name));
-        let (nonce, salt) = (field("r=").unwrap(), BASE64.decode(field("s=").unwrap()).unwrap());
+        let salt = BASE64.decode(field("s=").unwrap()).unwrap();
         let iterations = field("i=").unwrap().parse().unwrap();
         let salted = hash.salted_password(password.as_bytes(), &salt, iterations);
         let client_key = hash.hmac(&salted, b"Client Key");
@@ -442,6 +458,19 @@ mod tests {
         assert!(begin().0.finish(&ClientFinal { proof: Vec::new(), ..good }).is_none());
         assert!(credential.is_of(hash, "right"));
         assert!(!credential.is_of(hash, "wrong"));
+    }
+
+    /// As librdkafka up to 2.6.0 has it; Debian 12 carries 2.0.2.
+    #[test]
+    fn a_nonce_with_the_clients_own_once_more_in_front_is_accepted() {
+        let hash = Hash::Sha256;
+        let credential = Credential::derive(hash, "right", b"0123456789abcdef", 4096);
+        let first = ClientFirst::parse(b"n,,n=u,r=abc").unwrap();
+        for (nonce, accepted) in [("abcabcdef", true), ("xyzabcdef", false), ("def", false)] {
+            let (exchange, server_first) = Exchange::begin(hash, &first, "def", credential.clone());
+            let last = proof_with(hash, "right", &first, &server_first, nonce);
+            assert_eq!(exchange.finish(&last).is_some(), accepted, "{nonce}");
+        }
     }
 
     proptest! {

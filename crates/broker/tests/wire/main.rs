@@ -11,6 +11,7 @@ mod hostile;
 mod metadata;
 mod offsets;
 mod produce;
+mod quotas;
 mod sasl;
 mod security;
 mod support;

@@ -115,6 +115,20 @@ async fn every_mechanism_lets_a_user_in() {
 }
 
 #[tokio::test]
+async fn an_old_client_authenticates_in_frames_without_headers() {
+    let broker = TestBroker::secured(USERS).await;
+    let old = SaslHandshakeRequest::default().with_mechanism(text("PLAIN"));
+    let mut client = broker.client().await;
+    assert_eq!(client.call(&old, 0).await.error_code, 0);
+    assert_eq!(client.call_bare(b"\0alice\0se=cr,et").await.unwrap(), b"");
+    client.call(&MetadataRequest::default(), 9).await;
+
+    let mut client = broker.client().await;
+    client.call(&old, 0).await;
+    assert!(client.call_bare(b"\0a\0b").await.is_err());
+}
+
+#[tokio::test]
 async fn a_wrong_password_is_answered_and_ends_the_connection() {
     let broker = TestBroker::secured(USERS).await;
     let failed = ResponseError::SaslAuthenticationFailed.code();

@@ -166,6 +166,15 @@ impl Client {
         Ok(response)
     }
 
+    /// Sends a frame without a header and waits for one.
+    pub(crate) async fn call_bare(&mut self, message: &[u8]) -> io::Result<Vec<u8>> {
+        let mut frame = BytesMut::new();
+        frame.put_i32(i32::try_from(message.len()).unwrap());
+        frame.put_slice(message);
+        timeout(PATIENCE, self.stream.write_all(&frame)).await??;
+        Ok(timeout(PATIENCE, self.frame()).await??.to_vec())
+    }
+
     /// Waits until the broker closes the connection.
     pub(crate) async fn closed(&mut self) {
         let end = timeout(PATIENCE, self.frame()).await.unwrap();
