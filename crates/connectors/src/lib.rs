@@ -30,5 +30,6 @@ pub fn all() -> Connectors {
     Connectors {
         sources: vec![generate::SOURCE, http::SOURCE, file::SOURCE, stdin::SOURCE],
         sinks: vec![console::SINK, file::SINK, webhook::SINK],
+        logs: Vec::new(),
     }
 }

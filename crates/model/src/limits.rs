@@ -102,6 +102,14 @@ pub const PIPELINE_IDLE_READ_BYTES: usize = 64 * 1024;
 /// others, and go to a blocking thread, which costs some 10 µs.
 pub const PIPELINE_INLINE_EVENTS_MAX: usize = 256;
 
+/// Bytes that wait for the transaction of a partition's next checkpoint, with the
+/// records they come from; a full outbox is sent at once. As large as a read.
+pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How long a pipeline's transaction may be open before the log aborts it. It is sent in
+/// one go, so this is only how long a worker that died can hold others up.
+pub const PIPELINE_TRANSACTION_MS_MAX: u64 = 10_000;
+
 /// How long a partition that is given back may finish what it has in flight; within
 /// a group's shortest rebalance time-outs.
 pub const PARTITION_DRAIN_MS_MAX: u64 = 5_000;

@@ -22,6 +22,8 @@ use crate::{event::Event, routes::RouteTable};
 pub struct Connectors {
     pub sources: Vec<SourceKind>,
     pub sinks: Vec<SinkKind>,
+    /// Logs that a profile may name beside the embedded one.
+    pub logs: Vec<LogKind>,
 }
 
 impl Connectors {
@@ -32,6 +34,15 @@ impl Connectors {
     pub fn sink(&self, name: &str) -> Option<&SinkKind> {
         self.sinks.iter().find(|kind| kind.about.name == name)
     }
+}
+
+/// A kind of log outside of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct LogKind {
+    /// What its URLs begin with: `kafka`, …
+    pub schemes: &'static [&'static str],
+    /// Reads a URL; pure. The error is `what; remedy` and holds no secrets.
+    pub check: fn(&str) -> Result<(), String>,
 }
 
 /// What people read of a connector; feeds the reference and the JSON Schema.

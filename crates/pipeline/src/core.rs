@@ -97,6 +97,17 @@ impl Originals {
         Self(records.iter().map(body).collect())
     }
 
+    /// Adds those of a later batch.
+    pub(crate) fn extend(&mut self, later: &Self) {
+        self.0.extend_from_slice(&later.0);
+    }
+
+    /// Bytes of the keys and values.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let size = |part: &Option<Bytes>| part.as_ref().map_or(0, Bytes::len);
+        self.0.iter().map(|(_, key, value)| size(key) + size(value)).sum()
+    }
+
     /// One dead letter for each input record among the rejected, with its first error.
     pub fn dead_letters(
         &self,

@@ -7,7 +7,9 @@
 use std::{path::PathBuf, sync::Arc};
 
 use courant_log::{AutoOffsetReset, Durability, TopicSettings};
-use courant_model::{ByteSize, Columns, Span, TopicName, json::FieldPath};
+use courant_model::{
+    ByteSize, Columns, Span, TopicName, json::FieldPath, limits::MEMORY_BYTES_DEFAULT,
+};
 use courant_stores::{Filter, SortKey};
 use indexmap::IndexMap;
 
@@ -43,6 +45,26 @@ pub struct Plan {
     pub tests: Vec<PathBuf>,
 }
 
+impl Plan {
+    /// A plan that keeps a log and runs nothing on it.
+    pub fn without_pipelines(name: &str, durability: Durability) -> Self {
+        Self {
+            name: name.to_owned(),
+            file: PathBuf::new(),
+            base: PathBuf::from("."),
+            profile: "embedded".to_owned(),
+            roles: Roles::default(),
+            memory: ByteSize::from_bytes(MEMORY_BYTES_DEFAULT),
+            durability,
+            topics: IndexMap::new(),
+            sources: IndexMap::new(),
+            pipelines: IndexMap::new(),
+            endpoints: IndexMap::new(),
+            tests: Vec::new(),
+        }
+    }
+}
+
 /// What stands behind each role.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roles {
@@ -52,12 +74,24 @@ pub struct Roles {
 }
 
 /// An implementation of a role.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 pub enum RoleChoice {
     #[default]
     Embedded,
     /// A server, by its URL; secrets in it are never printed.
     External { url: String },
+}
+
+impl std::fmt::Debug for RoleChoice {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("Embedded"),
+            Self::External { url } => {
+                let scheme = url.split("://").next().unwrap_or_default();
+                write!(f, "External({scheme}://…)")
+            }
+        }
+    }
 }
 
 /// A topic that the file uses; those it does not declare have the defaults.
@@ -93,6 +127,7 @@ pub struct PipelinePlan {
     /// Its consumer group; `<file name>.<pipeline>` unless the file says.
     pub group: String,
     pub start: AutoOffsetReset,
+    pub guarantee: Guarantee,
     pub steps: Vec<StepPlan>,
     pub to: Vec<TargetPlan>,
     pub on_error: ErrorPlan,
@@ -102,6 +137,36 @@ pub struct PipelinePlan {
     pub linger: Span,
     /// Longest time between two checkpoints.
     pub checkpoint: Span,
+}
+
+/// What readers of a pipeline's output in topics can count on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guarantee {
+    /// A record of the input has its output once: what goes to topics and the offset are
+    /// one transaction. Other targets take part by their ids.
+    ExactlyOnce,
+    /// A crash repeats the output since the last checkpoint.
+    AtLeastOnce,
+}
+
+impl PipelinePlan {
+    /// The topics that targets and routes name.
+    pub fn written_topics(&self) -> impl Iterator<Item = &TopicName> {
+        let targets = self.to.iter().filter_map(|target| match target {
+            TargetPlan::Topic { topic } => Some(topic),
+            _ => None,
+        });
+        targets.chain(self.routed_topics())
+    }
+
+    /// The topics that routes send to.
+    pub(crate) fn routed_topics(&self) -> impl Iterator<Item = &TopicName> {
+        let destinations = self.steps.iter().flat_map(StepPlan::destinations);
+        destinations.filter_map(|destination| match destination {
+            Destination::Topic(topic) => Some(topic),
+            Destination::Next | Destination::Drop => None,
+        })
+    }
 }
 
 /// A step: from events to events, synchronous and deterministic.

@@ -3,16 +3,15 @@
 //! Documents are `{"n": 0}` and so on, so that what arrived can be counted and
 //! compared. Compiled for tests only.
 
-use std::{path::PathBuf, sync::LazyLock};
+use std::sync::LazyLock;
 
 use courant_log::{AutoOffsetReset, Durability, TopicSettings};
 use courant_model::{
     ByteSize, Column, Columns, Record, Span, Timestamp, TopicName, limits::CHECKPOINT_MS_DEFAULT,
 };
-use indexmap::IndexMap;
 use serde_json::{Value, json};
 
-use crate::plan::{ErrorPlan, PipelinePlan, Plan, Roles, StepPlan, TargetPlan, TopicPlan};
+use crate::plan::{ErrorPlan, Guarantee, PipelinePlan, Plan, StepPlan, TargetPlan, TopicPlan};
 
 pub(crate) fn name(text: &str) -> TopicName {
     text.parse().unwrap()
@@ -58,6 +57,7 @@ pub(crate) fn pipeline(
         from: vec![name(from)],
         group: String::new(),
         start: AutoOffsetReset::Earliest,
+        guarantee: Guarantee::AtLeastOnce,
         steps: steps.into_iter().collect(),
         to: to.into_iter().collect(),
         on_error: ErrorPlan { retries: 2, dead_letters: name("dead") },
@@ -70,20 +70,8 @@ pub(crate) fn pipeline(
 /// A plan with these pipelines; each is its own group, and reads a topic of one
 /// partition unless the test says otherwise.
 pub(crate) fn plan<'a>(pipelines: impl IntoIterator<Item = (&'a str, PipelinePlan)>) -> Plan {
-    let mut plan = Plan {
-        name: "test".into(),
-        file: PathBuf::from("test.yaml"),
-        base: PathBuf::from("."),
-        profile: "embedded".into(),
-        roles: Roles::default(),
-        memory: ByteSize::from_bytes(64 << 20),
-        durability: Durability::Os,
-        topics: IndexMap::new(),
-        sources: IndexMap::new(),
-        pipelines: IndexMap::new(),
-        endpoints: IndexMap::new(),
-        tests: Vec::new(),
-    };
+    let mut plan = Plan::without_pipelines("test", Durability::Os);
+    plan.memory = ByteSize::from_bytes(64 << 20);
     for (name, mut pipeline) in pipelines {
         if pipeline.group.is_empty() {
             pipeline.group = format!("test.{name}");

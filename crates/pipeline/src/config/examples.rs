@@ -63,7 +63,7 @@ of `include` and `tests` start at the file that holds them, all other paths at t
 pub(super) const PROFILES: &str = r#"
 profiles:
   embedded: {}
-  cluster: { log: "kafka://kafka:9092", cache: "redis://redis:6379" }
+  cluster: { log: "kafka://kafka-1:9092,kafka-2:9092?replication=3" }
 "#;
 
 pub(super) const TOPICS: &str = r#"

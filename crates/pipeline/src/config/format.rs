@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::texts::{ColumnText, DurabilityText, RetentionTime};
+use crate::plan::Guarantee;
 
 /// A file of Courant: what comes in, what happens to it, where it is kept and how
 /// it is asked for.
@@ -151,6 +152,11 @@ pub(super) struct PipelineYaml {
     /// What happens to what fails.
     #[serde(default)]
     pub(super) on_error: OnErrorYaml,
+    /// What readers of its output in topics can count on. `exactly_once`: each record of
+    /// the input has its output once, also after a crash; output and offset are one
+    /// transaction. `at_least_once`: a crash repeats the output since the last checkpoint.
+    /// Unless set, `at_least_once`.
+    pub(super) guarantee: Option<GuaranteeYaml>,
     /// Wished freshness: the age of a record when it reaches its targets.
     pub(super) freshness: Option<FreshnessYaml>,
     /// How long a batch may wait for more records.
@@ -379,6 +385,23 @@ impl From<Cleanup> for Retention {
             Cleanup::Delete => Self::Delete,
             Cleanup::Compact => Self::Compact,
             Cleanup::CompactAndDelete => Self::CompactAndDelete,
+        }
+    }
+}
+
+/// What readers of a pipeline's output in topics can count on.
+#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum GuaranteeYaml {
+    ExactlyOnce,
+    AtLeastOnce,
+}
+
+impl From<GuaranteeYaml> for Guarantee {
+    fn from(guarantee: GuaranteeYaml) -> Self {
+        match guarantee {
+            GuaranteeYaml::ExactlyOnce => Self::ExactlyOnce,
+            GuaranteeYaml::AtLeastOnce => Self::AtLeastOnce,
         }
     }
 }

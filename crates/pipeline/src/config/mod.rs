@@ -110,12 +110,26 @@ pub fn load(path: &Path, options: &LoadOptions<'_>) -> Result<Plan, Problems> {
     Ok(plan.expect("a plan is missing only where a problem says why"))
 }
 
+/// Reads a YAML file of another kind as plain values, with its variables put in.
+///
+/// # Errors
+/// What is wrong with its syntax and its variables, with their places.
+pub fn load_values(path: &Path, options: &LoadOptions<'_>) -> Result<serde_json::Value, Problems> {
+    let mut report = Report::default();
+    let root = document::read_tree(path, options.files, &mut report).map(|mut root| {
+        variables::resolve(&mut root, "", options.env, &mut report);
+        root.json()
+    });
+    report.into_result()?;
+    Ok(root.unwrap_or_default())
+}
+
 fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<Plan> {
     let mut document = Document::read(path, options.files, report)?;
     let profile = profiles::choose(&document, options.profile.as_deref(), report);
     document.resolve(&profile, options.env, report);
     let head = document.head(report);
-    let roles = profiles::roles(&document, &profile, report);
+    let roles = profiles::roles(&document, &profile, options.connectors, report);
     let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
     let mut topics = topics::read(&document, report);
     let sources = sources::read(&document, &profile, options.connectors, &mut topics, report);

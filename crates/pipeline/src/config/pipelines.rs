@@ -18,7 +18,7 @@ use super::{
 use crate::{
     connector::Connectors,
     options::suggest,
-    plan::{ErrorPlan, PipelinePlan, TargetPlan},
+    plan::{ErrorPlan, Guarantee, PipelinePlan, TargetPlan},
 };
 
 /// What pipelines are read with.
@@ -139,16 +139,21 @@ impl<'a> Piece<'a> {
             format!("{}.{}", file.unwrap_or_default(), self.name)
         });
         let (targets, to) = self.targets.into_iter().map(|target| (target.at, target.plan)).unzip();
-        let plan = PipelinePlan {
+        let mut plan = PipelinePlan {
             from: self.from,
             group,
             start: yaml.start.into(),
+            guarantee: Guarantee::AtLeastOnce,
             steps: self.steps.plans,
             to,
             on_error: ErrorPlan { retries: yaml.on_error.retries, dead_letters: dead_letters? },
             freshness_p99: yaml.freshness.map(|freshness| freshness.p99),
             linger: yaml.linger,
             checkpoint: yaml.checkpoint,
+        };
+        plan.guarantee = match yaml.guarantee {
+            Some(guarantee) => guarantee.into(),
+            None => Guarantee::AtLeastOnce,
         };
         Some(ReadPipeline { at: self.at, targets, plan })
     }

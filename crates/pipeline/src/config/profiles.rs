@@ -1,8 +1,8 @@
 //! Profiles: which one is in force, and what stands behind each role in it.
 //!
-//! `embedded` always exists. A role with a URL is another implementation; this
-//! build has the embedded ones only and says so where a chosen profile asks for
-//! more. URLs may hold secrets, so messages show their scheme only.
+//! `embedded` always exists. A role with a URL is another implementation; where a
+//! chosen profile asks for one that this build has not, it says so. URLs may hold
+//! secrets, so messages show their scheme only.
 
 use courant_model::{Place, problem::nearest};
 
@@ -11,7 +11,11 @@ use super::{
     format::ProfileYaml,
     report::{At, Report},
 };
-use crate::{options::suggest, plan::Roles};
+use crate::{
+    connector::Connectors,
+    options::suggest,
+    plan::{RoleChoice, Roles},
+};
 
 /// Name of the profile that needs no declaration.
 const EMBEDDED: &str = "embedded";
@@ -50,7 +54,13 @@ pub(super) fn choose(document: &Document, wanted: Option<&str>, report: &mut Rep
 }
 
 /// Reads the profiles; what the chosen one asks for must be in this build.
-pub(super) fn roles(document: &Document, chosen: &str, report: &mut Report) -> Roles {
+pub(super) fn roles(
+    document: &Document,
+    chosen: &str,
+    connectors: &Connectors,
+    report: &mut Report,
+) -> Roles {
+    let mut choices = Roles::default();
     for (name, at) in document.section("profiles") {
         let Some(profile) = report.read::<ProfileYaml>(&at) else { continue };
         let roles = [
@@ -63,23 +73,46 @@ pub(super) fn roles(document: &Document, chosen: &str, report: &mut Report) -> R
         ];
         for (role, url) in roles {
             let (Some(url), Some(at)) = (url, at.get(role)) else { continue };
-            check(name, name == chosen, role, url, &at, report);
+            if url == EMBEDDED {
+                continue;
+            }
+            let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| !scheme.is_empty())
+            else {
+                let what = format!("role {role:?} of profile {name:?} has no URL");
+                let remedy = "write one such as kafka://host:9092, or leave the role out";
+                report.at(&at, what, remedy);
+                continue;
+            };
+            let is_chosen = name == chosen;
+            if role == "log" && check_log(connectors, scheme, url, &at, report) {
+                if is_chosen {
+                    choices.log = RoleChoice::External { url: url.clone() };
+                }
+            } else if is_chosen {
+                let what = format!("profile {name:?} puts the {role} on {scheme}://…");
+                report.at(&at, what, &format!("this build has only the embedded {role}"));
+            }
         }
     }
-    Roles::default()
+    choices
 }
 
-fn check(profile: &str, chosen: bool, role: &str, url: &str, at: &At<'_>, report: &mut Report) {
-    if url == EMBEDDED {
-        return;
-    }
-    let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| !scheme.is_empty()) else {
-        let what = format!("role {role:?} of profile {profile:?} has no URL");
-        return report.at(at, what, "write one such as kafka://host:9092, or leave the role out");
+/// Whether there is such a log; what is wrong with its URL is noted. Variables of
+/// profiles that were not chosen are not put in, so there a URL with one is left alone.
+fn check_log(
+    connectors: &Connectors,
+    scheme: &str,
+    url: &str,
+    at: &At<'_>,
+    report: &mut Report,
+) -> bool {
+    let Some(kind) = connectors.logs.iter().find(|kind| kind.schemes.contains(&scheme)) else {
+        return false;
     };
-    if chosen {
-        let what = format!("profile {profile:?} puts the {role} on {scheme}://…");
-        let remedy = format!("this build has only the embedded {role}");
-        report.at(at, what, &remedy);
+    if !url.contains("${")
+        && let Err(why) = (kind.check)(url)
+    {
+        report.message(at, &why);
     }
+    true
 }

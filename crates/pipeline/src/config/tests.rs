@@ -12,11 +12,11 @@ use serde_json::Value;
 use super::*;
 use crate::{
     connector::{
-        About, ConnectorError, OptionProblem, Sink, SinkContext, SinkFactory, SinkKind, Source,
-        SourceContext, SourceFactory, SourceKind,
+        About, ConnectorError, LogKind, OptionProblem, Sink, SinkContext, SinkFactory, SinkKind,
+        Source, SourceContext, SourceFactory, SourceKind,
     },
     options,
-    plan::{Destination, EndpointPlan, StepPlan, TargetPlan},
+    plan::{Destination, EndpointPlan, Guarantee, StepPlan, TargetPlan},
 };
 
 mod bad_files;
@@ -76,6 +76,14 @@ fn sink(value: &Value) -> Result<Arc<dyn SinkFactory>, Vec<OptionProblem>> {
     options::parse::<Web>(value).map(|web| Arc::new(web) as _)
 }
 
+fn check_log(url: &str) -> Result<(), String> {
+    if url.contains("wrong") {
+        Err("URL of the log is wrong; write another".into())
+    } else {
+        Ok(())
+    }
+}
+
 pub(super) fn connectors() -> Connectors {
     let about = |name, example| About {
         name,
@@ -89,6 +97,7 @@ pub(super) fn connectors() -> Connectors {
     Connectors {
         sources: vec![SourceKind { about: web, parse: source }],
         sinks: vec![SinkKind { about: hook, parse: sink }],
+        logs: vec![LogKind { schemes: &["kafka"], check: check_log }],
     }
 }
 
@@ -275,4 +284,25 @@ fn variables_take_their_type_from_the_place_where_they_stand() {
     let quoted = text.replace("${EMPTY:-3}", "\"${EMPTY:-3}\"");
     let problems = load_from(&Memory::default().with("app/courant.yaml", &quoted), None);
     assert!(problems.unwrap_err().to_string().contains("expected a whole number"));
+}
+
+#[test]
+fn what_goes_to_topics_goes_there_exactly_once_unless_the_file_says_otherwise() {
+    let guarantee = |pipeline: &str| {
+        let file = format!("version: 1\nname: x\ntopics: {{ t: }}\npipelines:\n  p: {pipeline}\n");
+        plan_of(&file).pipelines["p"].guarantee
+    };
+    let routed =
+        "{ from: t, steps: [{ route: [{ when: a = 1, to: other }, { otherwise: drop }] }] }";
+    assert_eq!(guarantee("{ from: t, to: out }"), Guarantee::AtLeastOnce);
+    assert_eq!(guarantee(routed), Guarantee::AtLeastOnce);
+    assert_eq!(
+        guarantee("{ from: t, to: [{ history: { collection: c } }] }"),
+        Guarantee::AtLeastOnce
+    );
+    let chosen = "{ from: t, to: out, guarantee: at_least_once }";
+    assert_eq!(guarantee(chosen), Guarantee::AtLeastOnce);
+    let dead_letters =
+        "{ from: t, to: [{ cache: { table: c, key: k } }], guarantee: exactly_once }";
+    assert_eq!(guarantee(dead_letters), Guarantee::ExactlyOnce);
 }

@@ -9,8 +9,8 @@ use courant_log::{AutoOffsetReset, Retention};
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
-    Branch, Destination, EndpointPlan, PipelinePlan, Plan, RoleChoice, StepPlan, TargetPlan,
-    TopicPlan,
+    Branch, Destination, EndpointPlan, Guarantee, PipelinePlan, Plan, RoleChoice, StepPlan,
+    TargetPlan, TopicPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -104,6 +104,11 @@ fn write_pipeline(name: &str, pipeline: &PipelinePlan, out: &mut String) -> fmt:
     }
     for target in &pipeline.to {
         writeln!(out, "    → {}", target_text(target))?;
+    }
+    if pipeline.guarantee == Guarantee::ExactlyOnce {
+        writeln!(out, "    what goes to topics: exactly once")?;
+    } else if pipeline.written_topics().next().is_some() {
+        writeln!(out, "    what goes to topics: at least once")?;
     }
     let errors = &pipeline.on_error;
     writeln!(out, "    what fails → {}, after {} retries", errors.dead_letters, errors.retries)?;

@@ -28,6 +28,8 @@ pub(crate) enum Halt {
     Stopping,
     /// The partition is somebody else's.
     Fenced,
+    /// Its membership is to begin anew, from what is committed.
+    Restart(String),
     /// Nothing but a change by somebody helps.
     Fatal(String),
 }

@@ -9,7 +9,6 @@ use courant_log::{Log, LogError, TopicChange, TopicSettings, TopicSpec};
 use courant_model::{Span, TopicName, limits::DEAD_LETTERS_KEPT_MS};
 use courant_stores::{CollectionSpec, History, StoreError};
 
-use super::worker::routed_topics;
 use crate::plan::{Plan, TargetPlan, TopicPlan};
 
 /// Creates or adapts the topics of a plan.
@@ -49,13 +48,10 @@ fn wanted(plan: &Plan) -> BTreeMap<TopicName, TopicPlan> {
 
 /// The topics that sources, pipelines, targets and routes name.
 fn used(plan: &Plan) -> impl Iterator<Item = &TopicName> {
-    let of_pipelines = plan.pipelines.values().flat_map(|pipeline| {
-        let targets = pipeline.to.iter().filter_map(|target| match target {
-            TargetPlan::Topic { topic } => Some(topic),
-            _ => None,
-        });
-        pipeline.from.iter().chain(targets).chain(routed_topics(pipeline))
-    });
+    let of_pipelines = plan
+        .pipelines
+        .values()
+        .flat_map(|pipeline| pipeline.from.iter().chain(pipeline.written_topics()));
     plan.sources.values().map(|source| &source.to).chain(of_pipelines)
 }
 
@@ -64,8 +60,12 @@ async fn ensure_topic(log: &dyn Log, name: &TopicName, plan: &TopicPlan) -> Resu
         Ok(found) => found,
         Err(LogError::UnknownTopic { .. }) => {
             let (partitions, settings) = (plan.partitions, plan.settings.clone());
-            log.create_topic(&TopicSpec { name: name.clone(), partitions, settings }).await?;
-            return Ok(());
+            let spec = TopicSpec { name: name.clone(), partitions, settings };
+            return match log.create_topic(&spec).await {
+                // Another worker with the same file was first.
+                Ok(_) | Err(LogError::TopicExists { .. }) => Ok(()),
+                Err(error) => Err(error),
+            };
         }
         Err(error) => return Err(error),
     };

@@ -29,12 +29,14 @@ mod budget;
 mod deliver;
 mod ensure;
 mod freshness;
+mod outbox;
 mod partition;
 mod source;
 mod state;
 mod status;
 #[cfg(test)]
 mod tests;
+mod transact;
 mod worker;
 
 pub use state::StateError;

@@ -3,7 +3,8 @@
 //! A batch is done when every target took its events and its dead letters are in their
 //! topic; only then do its position and the changes of the steps' memory count. A
 //! checkpoint flushes the targets, stores state and position in one write and commits
-//! the offset, in this order: a crash in between repeats output and loses none.
+//! the offset, in this order: a crash in between repeats output and loses none. What
+//! goes to topics exactly once waits for the checkpoint and is part of it (`transact`).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,8 +23,9 @@ use tokio_util::sync::CancellationToken;
 use super::{
     budget::Share,
     deliver::{Backoff, Control, Halt, Target},
-    state::Checkpoint,
+    state::{Checkpoint, StateError, StateStore},
     status::PartitionStatus,
+    transact::Transactions,
     worker::Pipeline,
 };
 use crate::{
@@ -48,6 +50,8 @@ pub(crate) struct PartitionTask {
     pub(crate) targets: Vec<Target>,
     pub(crate) routes: BTreeMap<TopicName, Target>,
     pub(crate) dead_letters: TopicSink,
+    /// Set: what goes to topics goes there exactly once.
+    pub(crate) transactions: Option<Transactions>,
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
     pub(crate) progress: Progress,
@@ -57,12 +61,14 @@ pub(crate) struct PartitionTask {
 #[derive(Debug)]
 pub(crate) struct Progress {
     /// The next offset after the last batch that is done.
-    position: Offset,
-    committed: Offset,
+    pub(super) position: Offset,
+    pub(super) committed: Offset,
     /// The partition's end at the last read.
     end: Offset,
     /// Changes of the steps' memory since the last checkpoint.
     changes: StepState,
+    /// A checkpoint is staged and waits for the outcome of its transaction.
+    staged: bool,
     pins_version: u64,
     checkpoint_at: Instant,
     /// Of the memory, for large reads.
@@ -76,6 +82,7 @@ impl Progress {
             committed: -1,
             end: 0,
             changes: Vec::new(),
+            staged: false,
             pins_version: 0,
             checkpoint_at: Instant::now(),
             share: None,
@@ -88,7 +95,7 @@ impl PartitionTask {
     /// is checkpointed any more: what was done since the last time is done again.
     ///
     /// # Errors
-    /// [`Halt::Fenced`] and [`Halt::Fatal`].
+    /// [`Halt`], but for [`Halt::Stopping`].
     pub(crate) async fn run(mut self) -> Result<(), Halt> {
         let mut halt = self.work().await;
         if halt == Err(Halt::Stopping) {
@@ -115,12 +122,22 @@ impl PartitionTask {
     /// Finds the position to go on from, and brings back the steps' memory.
     async fn resume(&mut self) -> Result<(), Halt> {
         let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+        let mut committed = self.reader.committed().cloned();
+        if self.transactions.is_some() {
+            committed = self.take_over().await?;
+            if let Some(committed) = &committed {
+                self.reader.seek(committed.offset);
+            }
+        }
         let start = self.reader.position();
-        let committed = self.reader.committed().cloned();
         self.progress.committed = start;
         self.progress.position = start;
         if committed.as_ref().is_some_and(|committed| committed.metadata == COMMIT_METADATA) {
-            let stored = self.state(move |state| state.stored(&group, &at)).await?;
+            let stored = self.state(move |state| {
+                state.settle(&group, &at, start)?;
+                state.stored(&group, &at)
+            });
+            let stored = stored.await?;
             for (step, entries) in stored.steps {
                 self.core.restore(step, entries);
             }
@@ -295,14 +312,17 @@ impl PartitionTask {
         let refused: Vec<Rejected> =
             try_join_all(deliveries).await?.into_iter().flatten().collect();
         let origins = || events.iter().chain(routed.values().flatten()).map(|event| event.origin);
-        self.pipeline.meter.fresh(origins());
         let out = origins().count().saturating_sub(refused.len());
         rejected.extend(refused);
         let dead = self.set_aside(&rejected, originals).await?;
+        let outbox = self.transactions.as_ref().map(|transactions| &transactions.outbox);
+        if !outbox.is_some_and(|outbox| outbox.keep(originals, origins())) {
+            self.pipeline.meter.fresh(origins());
+        }
         Ok((out, dead))
     }
 
-    /// Appends dead letters; durable when it answers.
+    /// Appends dead letters, durable when it answers; or leaves them to the checkpoint.
     async fn set_aside(
         &mut self,
         rejected: &[Rejected],
@@ -312,6 +332,11 @@ impl PartitionTask {
         self.pipeline.meter.health.error(format!("{}: {}", first.step, first.why));
         let now = self.pipeline.roles.clock.now();
         let letters = originals.dead_letters(rejected, &self.pipeline.name, now);
+        if let Some(Transactions { outbox, .. }) = &self.transactions {
+            let count = letters.len();
+            outbox.add_dead_letters(&self.pipeline.plan.on_error.dead_letters, letters);
+            return Ok(count);
+        }
         let mut backoff = Backoff::default();
         loop {
             match self.dead_letters.append(letters.clone()).await {
@@ -332,12 +357,15 @@ impl PartitionTask {
     }
 
     /// Whether enough time went by since the last checkpoint, so that after a quiet
-    /// time a record's checkpoint follows at once and under load one serves many.
+    /// time a record's checkpoint follows at once and under load one serves many; or
+    /// there is as much for topics as may wait.
     fn checkpoint_due(&self) -> bool {
-        self.dirty() && Instant::now() >= self.progress.checkpoint_at
+        let is_full = || self.transactions.as_ref().is_some_and(|all| all.outbox.is_full());
+        self.dirty() && (Instant::now() >= self.progress.checkpoint_at || is_full())
     }
 
-    /// Flushes the targets, stores state and position, commits the offset.
+    /// Flushes the targets, stores state and position, commits the offset; in one
+    /// transaction with what there is for topics.
     async fn checkpoint(&mut self) -> Result<(), Halt> {
         if !self.dirty() {
             return Ok(());
@@ -345,8 +373,12 @@ impl PartitionTask {
         let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
         let targets = self.targets.iter_mut();
         try_join_all(targets.map(|target| target.flush(control))).await?;
-        self.store().await?;
-        self.commit().await?;
+        if self.transactions.as_ref().is_some_and(|all| !all.outbox.is_empty()) {
+            self.transact().await?;
+        } else {
+            self.store().await?;
+            self.commit().await?;
+        }
         let span: Duration = self.pipeline.plan.checkpoint.as_duration();
         self.progress.checkpoint_at = Instant::now() + span;
         self.report();
@@ -355,17 +387,42 @@ impl PartitionTask {
 
     /// Stores position and state, where there is state to store.
     async fn store(&mut self) -> Result<(), Halt> {
-        let pins = self.pipeline.pins.changed_since(self.progress.pins_version);
-        if self.progress.changes.is_empty() && pins.is_none() {
-            return Ok(());
-        }
-        let (version, pins) = pins.unwrap_or((self.progress.pins_version, BTreeMap::new()));
-        let changes = std::mem::take(&mut self.progress.changes);
-        let checkpoint = Checkpoint { position: self.progress.position, changes, pins };
+        let Some((version, checkpoint)) = self.take_checkpoint() else { return Ok(()) };
         let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
         self.state(move |state| state.checkpoint(&group, &at, checkpoint)).await?;
         self.progress.pins_version = version;
         Ok(())
+    }
+
+    /// Stores position and state beside what is in force, where there is state to store.
+    pub(super) async fn stage(&mut self) -> Result<(), Halt> {
+        let Some((version, checkpoint)) = self.take_checkpoint() else { return Ok(()) };
+        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+        self.state(move |state| state.stage(&group, &at, &checkpoint)).await?;
+        self.progress.pins_version = version;
+        self.progress.staged = true;
+        Ok(())
+    }
+
+    /// Puts in force what was staged, now that its position is committed.
+    pub(super) async fn settle(&mut self) -> Result<(), Halt> {
+        if std::mem::take(&mut self.progress.staged) {
+            let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
+            let committed = self.progress.committed;
+            self.state(move |state| state.settle(&group, &at, committed)).await?;
+        }
+        Ok(())
+    }
+
+    /// What changed since the last checkpoint, if anything, with the version of the pins.
+    fn take_checkpoint(&mut self) -> Option<(u64, Checkpoint)> {
+        let pins = self.pipeline.pins.changed_since(self.progress.pins_version);
+        if self.progress.changes.is_empty() && pins.is_none() {
+            return None;
+        }
+        let (version, pins) = pins.unwrap_or((self.progress.pins_version, BTreeMap::new()));
+        let changes = std::mem::take(&mut self.progress.changes);
+        Some((version, Checkpoint { position: self.progress.position, changes, pins }))
     }
 
     async fn commit(&mut self) -> Result<(), Halt> {
@@ -378,28 +435,35 @@ impl PartitionTask {
                     self.progress.committed = self.progress.position;
                     return Ok(());
                 }
-                Err(error) => match error.code() {
-                    ErrorCode::IllegalGeneration
-                    | ErrorCode::UnknownMemberId
-                    | ErrorCode::FencedInstanceId => return Err(Halt::Fenced),
-                    ErrorCode::Closed => return Err(Halt::Stopping),
-                    _ => backoff.wait(self.control(), &log_failure(&error)).await?,
-                },
+                Err(error) => self.commit_failed(&error, &mut backoff).await?,
             }
+        }
+    }
+
+    /// Waits before a commit is tried again, where that may help.
+    pub(super) async fn commit_failed(
+        &mut self,
+        error: &LogError,
+        backoff: &mut Backoff,
+    ) -> Result<(), Halt> {
+        match error.code() {
+            ErrorCode::IllegalGeneration
+            | ErrorCode::UnknownMemberId
+            | ErrorCode::FencedInstanceId => Err(Halt::Fenced),
+            ErrorCode::Closed => Err(Halt::Stopping),
+            _ => backoff.wait(self.control(), &log_failure(error)).await,
         }
     }
 
     async fn state<R: Send + 'static>(
         &mut self,
-        work: impl FnOnce(&super::state::StateStore) -> Result<R, super::state::StateError>
-        + Send
-        + 'static,
+        work: impl FnOnce(&StateStore) -> Result<R, StateError> + Send + 'static,
     ) -> Result<R, Halt> {
         // The state's folder is on this machine: when it fails, somebody has to look.
         self.pipeline.state.run(work).await.map_err(|error| Halt::Fatal(error.to_string()))
     }
 
-    fn control(&self) -> Control<'_> {
+    pub(super) fn control(&self) -> Control<'_> {
         Control { stop: &self.stop, health: &self.pipeline.meter.health }
     }
 

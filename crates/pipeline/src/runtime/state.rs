@@ -2,7 +2,9 @@
 //!
 //! One keyspace; its keys are [`Key`]. A partition's position and the changes of its
 //! steps' memory go in one atomic, synced write, so that after a crash they belong
-//! together. It is a memory of what the log can bring again, not a store for people.
+//! together. Before a transaction they are staged beside what is in force, and the
+//! committed offset decides. It is a memory of what the log can bring again, not a store
+//! for people.
 
 use std::{
     collections::BTreeMap,
@@ -14,7 +16,7 @@ use courant_model::{
     Column, Columns, Offset, TopicPartition,
     limits::{STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX},
 };
-use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
+use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use indexmap::IndexMap;
 
 use crate::{
@@ -34,6 +36,11 @@ enum Key<'a> {
     Pin(&'a str, Option<&'a PinKey>),
     /// `04 name` → what a source saved.
     Source(&'a str),
+    /// `05 group 00 topic 00 partition:4` → position of the staged checkpoint, 8 bytes.
+    Staged(&'a str, &'a TopicPartition),
+    /// `06 group 00 topic 00 partition:4 step:2 …` → `01` and the value that the step's
+    /// own key is to have, or `00`: it goes.
+    StagedStep(&'a str, &'a TopicPartition, Option<(u16, &'a [u8])>),
 }
 
 impl Key<'_> {
@@ -45,20 +52,27 @@ impl Key<'_> {
             bytes.extend_from_slice(name.as_bytes());
             bytes.push(0);
         };
-        match self {
-            Key::Position(group, at) => {
-                name(&mut bytes, Some(1), group);
-                name(&mut bytes, None, at.topic.as_str());
-                bytes.extend_from_slice(&at.partition.to_be_bytes());
+        let partition = |bytes: &mut Vec<u8>, tag: u8, group: &str, at: &TopicPartition| {
+            name(bytes, Some(tag), group);
+            name(bytes, None, at.topic.as_str());
+            bytes.extend_from_slice(&at.partition.to_be_bytes());
+        };
+        let step = |bytes: &mut Vec<u8>, rest: Option<(u16, &[u8])>| {
+            if let Some((step, key)) = rest {
+                bytes.extend_from_slice(&step.to_be_bytes());
+                bytes.extend_from_slice(key);
             }
+        };
+        match self {
+            Key::Position(group, at) => partition(&mut bytes, 1, group, at),
             Key::Step(group, at, rest) => {
-                name(&mut bytes, Some(2), group);
-                name(&mut bytes, None, at.topic.as_str());
-                bytes.extend_from_slice(&at.partition.to_be_bytes());
-                if let Some((step, key)) = rest {
-                    bytes.extend_from_slice(&step.to_be_bytes());
-                    bytes.extend_from_slice(key);
-                }
+                partition(&mut bytes, 2, group, at);
+                step(&mut bytes, rest);
+            }
+            Key::Staged(group, at) => partition(&mut bytes, 5, group, at),
+            Key::StagedStep(group, at, rest) => {
+                partition(&mut bytes, 6, group, at);
+                step(&mut bytes, rest);
             }
             Key::Pin(group, pin) => {
                 name(&mut bytes, Some(3), group);
@@ -170,19 +184,89 @@ impl StateStore {
                 None => batch.remove(&self.keyspace, key),
             }
         }
-        for (pin, columns) in &checkpoint.pins {
+        self.pin(&mut batch, group, &checkpoint.pins);
+        batch.commit().map_err(failed("storing a checkpoint in"))
+    }
+
+    /// Pinned columns are never taken back, so they need no staging.
+    fn pin(&self, batch: &mut OwnedWriteBatch, group: &str, pins: &BTreeMap<PinKey, Columns>) {
+        for (pin, columns) in pins {
             let text = serde_json::to_vec(columns).unwrap_or_default();
             batch.insert(&self.keyspace, Key::Pin(group, Some(pin)).bytes(), text);
         }
-        batch.commit().map_err(failed("storing a checkpoint in"))
+    }
+
+    /// Stores a checkpoint beside what is in force, atomically; durable when it returns.
+    /// It replaces one that was staged before. Whether it counts, [`Self::settle`] decides.
+    pub(crate) fn stage(
+        &self,
+        group: &str,
+        at: &TopicPartition,
+        checkpoint: &Checkpoint,
+    ) -> Result<(), StateError> {
+        let stage = || {
+            let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
+            for entry in self.keyspace.prefix(Key::StagedStep(group, at, None).bytes()) {
+                batch.remove(&self.keyspace, entry.key()?);
+            }
+            let position = checkpoint.position.to_be_bytes();
+            batch.insert(&self.keyspace, Key::Staged(group, at).bytes(), position.as_slice());
+            for (step, change) in &checkpoint.changes {
+                let rest = (step_number(*step), change.key.as_slice());
+                let mut value = vec![u8::from(change.value.is_some())];
+                value.extend_from_slice(change.value.as_deref().unwrap_or_default());
+                let key = Key::StagedStep(group, at, Some(rest)).bytes();
+                batch.insert(&self.keyspace, key, value);
+            }
+            self.pin(&mut batch, group, &checkpoint.pins);
+            batch.commit()
+        };
+        stage().map_err(failed("staging a checkpoint in"))
+    }
+
+    /// Decides on a staged checkpoint, if there is one: it is put in force where the
+    /// group has committed its position, or one beyond, and thrown away otherwise.
+    pub(crate) fn settle(
+        &self,
+        group: &str,
+        at: &TopicPartition,
+        committed: Offset,
+    ) -> Result<(), StateError> {
+        let settle = || {
+            let staged = self.keyspace.get(Key::Staged(group, at).bytes())?;
+            let Some(position) = staged.as_deref().and_then(read_position) else { return Ok(()) };
+            let counts = position <= committed;
+            // What counts is found again after a crash, and put in force then; what was
+            // thrown away must never come back.
+            let mode = if counts { PersistMode::Buffer } else { PersistMode::SyncAll };
+            let mut batch = self.database.batch().durability(Some(mode));
+            batch.remove(&self.keyspace, Key::Staged(group, at).bytes());
+            if counts {
+                let position = position.to_be_bytes();
+                batch.insert(&self.keyspace, Key::Position(group, at).bytes(), position.as_slice());
+            }
+            let prefix = Key::StagedStep(group, at, None).bytes();
+            for entry in self.keyspace.prefix(&prefix) {
+                let (key, value) = entry.into_inner()?;
+                let mut inforce = Key::Step(group, at, None).bytes();
+                inforce.extend_from_slice(&key[prefix.len()..]);
+                match value.split_first() {
+                    Some((1, value)) if counts => batch.insert(&self.keyspace, inforce, value),
+                    _ if counts => batch.remove(&self.keyspace, inforce),
+                    _ => {}
+                }
+                batch.remove(&self.keyspace, key);
+            }
+            batch.commit()
+        };
+        settle().map_err(failed("settling a checkpoint in"))
     }
 
     /// Reads what was stored for a partition.
     pub(crate) fn stored(&self, group: &str, at: &TopicPartition) -> Result<Stored, StateError> {
         let read = || {
             let position = self.keyspace.get(Key::Position(group, at).bytes())?;
-            let position = position
-                .and_then(|bytes| Some(i64::from_be_bytes(bytes.as_ref().try_into().ok()?)));
+            let position = position.as_deref().and_then(read_position);
             let prefix = Key::Step(group, at, None).bytes();
             let mut steps: BTreeMap<usize, Vec<_>> = BTreeMap::new();
             for entry in self.keyspace.prefix(&prefix) {
@@ -203,8 +287,11 @@ impl StateStore {
         let clear = || {
             let mut batch = self.database.batch().durability(Some(PersistMode::SyncAll));
             batch.remove(&self.keyspace, Key::Position(group, at).bytes());
-            for entry in self.keyspace.prefix(Key::Step(group, at, None).bytes()) {
-                batch.remove(&self.keyspace, entry.key()?);
+            batch.remove(&self.keyspace, Key::Staged(group, at).bytes());
+            for key in [Key::Step(group, at, None), Key::StagedStep(group, at, None)] {
+                for entry in self.keyspace.prefix(key.bytes()) {
+                    batch.remove(&self.keyspace, entry.key()?);
+                }
             }
             batch.commit()
         };
@@ -245,6 +332,10 @@ impl StateStore {
 
 fn failed(action: &'static str) -> impl Fn(fjall::Error) -> StateError {
     move |source| StateError::Storage { action, source: Arc::new(source) }
+}
+
+fn read_position(bytes: &[u8]) -> Option<Offset> {
+    Some(Offset::from_be_bytes(bytes.try_into().ok()?))
 }
 
 fn read_pin(key: &[u8]) -> Option<PinKey> {
@@ -307,6 +398,42 @@ mod tests {
         assert_eq!(stored.steps, BTreeMap::from([(1, vec![(b"k".to_vec(), b"v".to_vec())])]));
         assert_eq!(store.pins("g").unwrap(), BTreeMap::from([(pin, columns)]));
         assert_eq!(store.source("s").unwrap().as_deref(), Some(b"here".as_slice()));
+    }
+
+    #[test]
+    fn a_staged_checkpoint_counts_exactly_if_its_position_was_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let staged = |position, changes| Checkpoint { position, changes, ..Checkpoint::default() };
+        let steps = |entries: &[(&str, &str)]| {
+            let entry = |(k, v): &(&str, &str)| (k.as_bytes().to_vec(), v.as_bytes().to_vec());
+            BTreeMap::from([(1, entries.iter().map(entry).collect::<Vec<_>>())])
+        };
+        {
+            let store = StateStore::open(folder.path()).unwrap();
+            let first = vec![change(1, "a", Some("1")), change(1, "b", Some("1"))];
+            store.checkpoint("g", &at("t", 0), staged(5, first)).unwrap();
+            let taken_back = vec![change(1, "never", Some("x")), change(1, "a", None)];
+            store.stage("g", &at("t", 0), &staged(9, taken_back)).unwrap();
+            assert_eq!(store.stored("g", &at("t", 0)).unwrap().position, Some(5));
+            store.settle("g", &at("t", 0), 5).unwrap();
+            store.settle("g", &at("t", 0), 100).unwrap();
+            let stored = store.stored("g", &at("t", 0)).unwrap();
+            let before = steps(&[("a", "1"), ("b", "1")]);
+            assert_eq!((stored.position, stored.steps), (Some(5), before));
+            let replaced = vec![change(1, "replaced", Some("x"))];
+            store.stage("g", &at("t", 0), &staged(6, replaced)).unwrap();
+            let kept = vec![change(1, "b", None), change(1, "c", Some(""))];
+            store.stage("g", &at("t", 0), &staged(8, kept)).unwrap();
+        }
+        let store = StateStore::open(folder.path()).unwrap();
+        store.settle("g", &at("t", 0), 8).unwrap();
+        let stored = store.stored("g", &at("t", 0)).unwrap();
+        let after = steps(&[("a", "1"), ("c", "")]);
+        assert_eq!((stored.position, stored.steps), (Some(8), after));
+        store.stage("g", &at("t", 0), &staged(9, vec![change(1, "d", Some("1"))])).unwrap();
+        store.clear("g", &at("t", 0)).unwrap();
+        store.settle("g", &at("t", 0), 9).unwrap();
+        assert_eq!(store.stored("g", &at("t", 0)).unwrap(), Stored::default());
     }
 
     #[test]

@@ -24,14 +24,16 @@ use super::{
     RoleHandles,
     budget::Budget,
     deliver::{Backoff, Control, Halt, Target},
+    outbox::Outbox,
     partition::{PartitionTask, Progress},
     state::StateStore,
     status::{PipelineMeter, PipelineStatus, PipelineWords, TaskState},
+    transact::Transactions,
 };
 use crate::{
     connector::{ConnectorError, Sink, SinkContext},
     core::PipelineCore,
-    plan::{Destination, PipelinePlan, StepPlan, TargetPlan},
+    plan::{Guarantee, PipelinePlan, TargetPlan},
     sinks::{CacheSink, HistorySink, TopicSink, cache::CachePlace, log_failure},
     steps::{StepError, pins::Pins},
 };
@@ -82,6 +84,12 @@ impl Pipeline {
         let halt = loop {
             match self.serve(&stop, &mut backoff).await {
                 Ok(()) => break Halt::Stopping,
+                Err(Failure::Task(Halt::Restart(what))) => {
+                    let error = ConnectorError::retryable(what);
+                    if let Err(halt) = backoff.wait(control, &error).await {
+                        break halt;
+                    }
+                }
                 Err(Failure::Task(halt)) => break halt,
                 Err(Failure::Group(LogError::Closed)) => break Halt::Stopping,
                 Err(Failure::Group(error)) => {
@@ -96,7 +104,7 @@ impl Pipeline {
                 tracing::error!(pipeline = self.name, error = what, "pipeline failed");
                 health.failed(what);
             }
-            Halt::Stopping | Halt::Fenced => health.enter(TaskState::Stopped),
+            Halt::Stopping | Halt::Fenced | Halt::Restart(_) => health.enter(TaskState::Stopped),
         }
     }
 
@@ -162,11 +170,15 @@ impl Pipeline {
         let partition = reader.partition().clone();
         let columns = self.columns.get(&partition.topic);
         let core = PipelineCore::new(&self.plan, &partition.topic, columns, &self.pins);
+        let transactions =
+            (self.plan.guarantee == Guarantee::ExactlyOnce).then(Transactions::default);
+        let outbox = transactions.as_ref().map(|transactions| &transactions.outbox);
         Ok(PartitionTask {
             core: core.map_err(|error| Halt::Fatal(error.to_string()))?,
-            targets: self.targets().map_err(|error| Halt::Fatal(error.what))?,
-            routes: self.routes(),
-            dead_letters: self.topic_sink(&self.plan.on_error.dead_letters),
+            targets: self.targets(outbox).map_err(|error| Halt::Fatal(error.what))?,
+            routes: self.routes(outbox),
+            dead_letters: self.dead_letters(),
+            transactions,
             pipeline: Arc::clone(self),
             partition,
             reader,
@@ -177,17 +189,24 @@ impl Pipeline {
         })
     }
 
-    fn targets(&self) -> Result<Vec<Target>, ConnectorError> {
-        let number = |(index, plan): (usize, &TargetPlan)| self.target(index + 1, plan);
+    fn targets(&self, outbox: Option<&Outbox>) -> Result<Vec<Target>, ConnectorError> {
+        let number = |(index, plan): (usize, &TargetPlan)| {
+            self.target(plan.label(index + 1).into(), plan, outbox)
+        };
         self.plan.to.iter().enumerate().map(number).collect()
     }
 
-    fn target(&self, number: usize, plan: &TargetPlan) -> Result<Target, ConnectorError> {
+    fn target(
+        &self,
+        label: Arc<str>,
+        plan: &TargetPlan,
+        outbox: Option<&Outbox>,
+    ) -> Result<Target, ConnectorError> {
         let roles = &self.roles;
         // Courant's own targets refuse for good; a connector's outside may think again.
         let mut retries = 0;
         let sink: Box<dyn Sink> = match plan {
-            TargetPlan::Topic { topic } => Box::new(self.topic_sink(topic)),
+            TargetPlan::Topic { topic } => return Ok(self.topic_target(label, topic, outbox)),
             TargetPlan::Cache { table, key, field, ttl } => {
                 let ttl = ttl.map(courant_model::Span::as_duration);
                 let place = CachePlace { key: key.clone(), field: field.clone(), ttl };
@@ -206,36 +225,29 @@ impl Pipeline {
                 })?
             }
         };
-        Ok(Target { label: plan.label(number).into(), sink, retries })
+        Ok(Target { label, sink, retries })
     }
 
     /// A target for each topic that a route of the pipeline names.
-    fn routes(&self) -> BTreeMap<TopicName, Target> {
-        let target = |topic: &TopicName| Target {
-            label: format!("route to topic {topic}").into(),
-            sink: Box::new(self.topic_sink(topic)),
-            retries: 0,
+    fn routes(&self, outbox: Option<&Outbox>) -> BTreeMap<TopicName, Target> {
+        let target = |topic: &TopicName| {
+            self.topic_target(format!("route to topic {topic}").into(), topic, outbox)
         };
-        routed_topics(&self.plan).map(|topic| (topic.clone(), target(topic))).collect()
+        self.plan.routed_topics().map(|topic| (topic.clone(), target(topic))).collect()
     }
 
-    fn topic_sink(&self, topic: &TopicName) -> TopicSink {
-        TopicSink::new(Arc::clone(&self.roles.log), topic.clone())
+    /// A topic as a target: of the checkpoint's transaction, or appended to at once.
+    fn topic_target(&self, label: Arc<str>, topic: &TopicName, outbox: Option<&Outbox>) -> Target {
+        let sink: Box<dyn Sink> = match outbox {
+            Some(outbox) => Box::new(outbox.sink(topic.clone(), Arc::clone(&label))),
+            None => Box::new(TopicSink::new(Arc::clone(&self.roles.log), topic.clone())),
+        };
+        Target { label, sink, retries: 0 }
     }
-}
 
-/// The topics that a pipeline's routes send to.
-pub(crate) fn routed_topics(plan: &PipelinePlan) -> impl Iterator<Item = &TopicName> {
-    let destinations = plan.steps.iter().flat_map(|step| match step {
-        StepPlan::Route { branches, otherwise } => {
-            branches.iter().map(|branch| &branch.to).chain([otherwise]).collect()
-        }
-        _ => Vec::new(),
-    });
-    destinations.filter_map(|destination| match destination {
-        Destination::Topic(topic) => Some(topic),
-        Destination::Next | Destination::Drop => None,
-    })
+    fn dead_letters(&self) -> TopicSink {
+        TopicSink::new(Arc::clone(&self.roles.log), self.plan.on_error.dead_letters.clone())
+    }
 }
 
 /// Why a worker's membership ended.

@@ -1,7 +1,7 @@
 //! A topic as a target: events are appended, with their origin in the header.
 //!
-//! Durable when a write answers. A repeated write appends again: topic to topic is
-//! at-least-once until transactions carry it.
+//! Durable when a write answers. A repeated write appends again: this is the way of a
+//! pipeline that promises `at_least_once`; exactly once goes through the runtime's outbox.
 
 use std::sync::Arc;
 

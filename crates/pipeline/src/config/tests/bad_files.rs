@@ -5,6 +5,7 @@
 use proptest::prelude::*;
 
 use super::{Memory, WHOLE, load_from};
+use crate::plan::RoleChoice;
 
 fn problems_of(text: &str) -> String {
     let files = Memory::default().with("app/courant.yaml", text);
@@ -292,11 +293,14 @@ endpoints:
 #[test]
 fn a_profile_may_only_ask_for_what_is_there() {
     let text = r#"profiles:
-  embedded: { log: 'kafka://user:pw@h' }
-  big: { logg: x, cache: y }"#;
-    let expected = r#"4:15: profile "embedded" puts the log on kafka://…; this build has only the embedded log
+  embedded: { log: 'pulsar://user:pw@h' }
+  big: { logg: x, cache: y }
+  other: { log: 'kafka://user:pw@wrong', cache: 'redis://r' }
+  third: { log: 'kafka://${NOT_SET}@wrong' }"#;
+    let expected = r#"4:15: profile "embedded" puts the log on pulsar://…; this build has only the embedded log
 5:10: unknown key "logg"; did you mean "log"?
-5:19: role "cache" of profile "big" has no URL; write one such as kafka://host:9092, or leave the role out"#;
+5:19: role "cache" of profile "big" has no URL; write one such as kafka://host:9092, or leave the role out
+6:12: URL of the log is wrong; write another"#;
     assert_eq!(below_the_head(text), expected);
 }
 
@@ -408,13 +412,27 @@ fn an_unknown_profile_is_told_with_those_that_are() {
 }
 
 #[test]
+fn the_log_of_a_profile_is_a_cluster_and_its_url_stays_a_secret() {
+    let file = Memory::default().with(
+        "app/courant.yaml",
+        "version: 1\nname: x\nprofiles:\n  cluster: { log: \"kafka://me:${SECRET}@kafka:9092\" }\n",
+    );
+    let plan = load_from(&file, Some("cluster")).unwrap_or_else(|problems| panic!("{problems}"));
+    let url = "kafka://me:s3cret-token@kafka:9092".into();
+    assert_eq!(plan.roles.log, RoleChoice::External { url });
+    assert!(crate::plan::print(&plan).contains("\n  log on kafka://…\n"));
+    assert!(!format!("{plan:?}").contains("s3cret"), "{plan:?}");
+    let embedded = load_from(&file, None).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(embedded.roles.log, RoleChoice::Embedded);
+}
+
+#[test]
 fn a_profile_with_external_roles_is_refused_without_its_secrets() {
     let files = Memory::default().with(
         "app/courant.yaml",
         "version: 1\nname: x\nprofiles:\n  cluster:\n    log: kafka://kafka:9092\n    cache: \"redis://:${SECRET}@redis\"\n",
     );
-    let expected = "app/courant.yaml:5:5: profile \"cluster\" puts the log on kafka://…; this build has only the embedded log\n\
-                    app/courant.yaml:6:5: profile \"cluster\" puts the cache on redis://…; this build has only the embedded cache";
+    let expected = "app/courant.yaml:6:5: profile \"cluster\" puts the cache on redis://…; this build has only the embedded cache";
     assert_eq!(load_from(&files, Some("cluster")).unwrap_err().to_string(), expected);
 }
 

@@ -68,9 +68,15 @@ impl World {
 
     /// Starts a worker; waits while the one before still holds the folder.
     pub(super) async fn start_worker(&self, worker: &str, plan: &Plan) -> Runtime {
+        self.start_on(worker, self.log.clone(), plan).await
+    }
+
+    /// As [`World::start_worker`], on a log that stands before the world's own.
+    pub(super) async fn start_on(&self, worker: &str, log: Arc<dyn Log>, plan: &Plan) -> Runtime {
         let started = async {
             loop {
-                match Runtime::start(plan.clone(), self.roles(worker)).await {
+                let roles = RoleHandles { log: Arc::clone(&log), ..self.roles(worker) };
+                match Runtime::start(plan.clone(), roles).await {
                     Ok(runtime) => return runtime,
                     Err(StartError::State(_)) => tokio::time::sleep(TICK).await,
                     Err(error) => panic!("{error}"),
@@ -100,6 +106,10 @@ impl World {
             while from < offsets.end {
                 let read = self.log.read(&at, from, limit).await.unwrap();
                 records.extend(read.records);
+                if read.next == from {
+                    // The rest belongs to a transaction that is open.
+                    break;
+                }
                 from = read.next;
             }
         }
