@@ -126,7 +126,7 @@ def main():
                 checksum = (checksum + digest(document)) % 2**128
                 size += lines.write(json.dumps(document, ensure_ascii=False) + "\n")
         server = subprocess.Popen(
-            [chosen.courant, "run", folder / "courant.yaml", "--data", folder / "data", "--http-port", "0", "--log-level", "warn"],
+            [chosen.courant, "run", folder / "courant.yaml", "--data", folder / "data", "--http-port", "0", "--kafka-port", "off", "--log-level", "warn"],
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -12,19 +12,16 @@
 mod support;
 
 use std::{
-    collections::{BTreeMap, HashMap, HashSet},
+    collections::{BTreeMap, HashMap},
     path::Path,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
-    },
-    time::Duration,
 };
 
-use serde_json::Value;
-use support::{Courant, courant_ok};
+use support::{
+    Courant,
+    crash::{Ledger, kill_again_and_again},
+    read_topic,
+};
 use tempfile::tempdir;
-use tokio::sync::Mutex;
 
 const FILE: &str = "
 version: 1
@@ -49,75 +46,13 @@ pipelines:
       - history: { collection: numbers, indexes: [id] }
 ";
 
-/// Records in one request; with a request each 10 ms about 10,000 records a second.
-const BATCH: u64 = 100;
-
-#[derive(Debug, Default)]
-struct Ledger {
-    next: AtomicU64,
-    acknowledged: Mutex<HashSet<u64>>,
-}
-
-/// Posts until told to stop or until the process is gone.
-async fn write(url: String, client: reqwest::Client, ledger: Arc<Ledger>, stop: Arc<AtomicBool>) {
-    let mut beat = tokio::time::interval(Duration::from_millis(10));
-    while !stop.load(Ordering::Relaxed) {
-        beat.tick().await;
-        let first = ledger.next.fetch_add(BATCH, Ordering::Relaxed);
-        let mut body = String::new();
-        for id in first..first + BATCH {
-            body.push_str(&format!("{{\"id\":{id},\"text\":\"record number {id}\"}}\n"));
-        }
-        let sent = client
-            .post(format!("{url}/numbers"))
-            .header("content-type", "application/x-ndjson")
-            .body(body)
-            .send()
-            .await;
-        match sent {
-            Ok(answer) if answer.status().is_success() => {
-                ledger.acknowledged.lock().await.extend(first..first + BATCH);
-            }
-            Ok(answer) => panic!("POST /numbers answered {}", answer.status()),
-            Err(_) => return,
-        }
-    }
-}
-
-/// A small generator of round lengths; the seed is printed, so a failure can be repeated.
-fn next_random(state: &mut u64) -> u64 {
-    *state ^= *state << 13;
-    *state ^= *state >> 7;
-    *state ^= *state << 17;
-    *state
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_random_moments_it_loses_no_acknowledged_record_and_stores_none_twice() {
-    let rounds: u32 =
-        std::env::var("COURANT_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(30);
-    let mut seed = std::process::id().into();
-    println!("{rounds} rounds, seed {seed}");
     let folder = tempdir().unwrap();
     let (file, data) = (folder.path().join("courant.yaml"), folder.path().join("data"));
     std::fs::write(&file, FILE).unwrap();
-    let ledger = Arc::new(Ledger::default());
-    for _ in 0..rounds {
-        let courant = Courant::start(&file, &data);
-        let stop = Arc::new(AtomicBool::new(false));
-        let writers: Vec<_> = (0..2)
-            .map(|_| {
-                let (url, client) = (courant.url.clone(), courant.client.clone());
-                tokio::spawn(write(url, client, Arc::clone(&ledger), Arc::clone(&stop)))
-            })
-            .collect();
-        tokio::time::sleep(Duration::from_millis(50 + next_random(&mut seed) % 700)).await;
-        courant.kill();
-        stop.store(true, Ordering::Relaxed);
-        for writer in writers {
-            writer.await.expect("a writer panicked");
-        }
-    }
+    let ledger = Ledger::default();
+    kill_again_and_again(&file, &data, 30, &ledger).await;
 
     let courant = Courant::start(&file, &data);
     courant
@@ -128,10 +63,9 @@ async fn killed_at_random_moments_it_loses_no_acknowledged_record_and_stores_non
         .await;
     let stored = read_history(&courant).await;
     assert_eq!(courant.stop(), Some(0));
-    let topic = read_topic(&data);
+    let topic = ids_without_holes(&data);
 
-    let acknowledged = ledger.acknowledged.lock().await;
-    let sent = ledger.next.load(Ordering::Relaxed);
+    let (acknowledged, sent) = (ledger.acknowledged(), ledger.sent());
     println!("{} acknowledged of {sent} sent, {} in the topic", acknowledged.len(), topic.len());
     assert!(!acknowledged.is_empty(), "nothing was acknowledged; the test shows nothing");
     let lost: Vec<_> = acknowledged.iter().filter(|id| !topic.contains_key(id)).collect();
@@ -170,23 +104,10 @@ async fn read_history(courant: &Courant) -> HashMap<u64, u32> {
 }
 
 /// Every id in the topic, with how often; checks that offsets have no holes.
-fn read_topic(data: &Path) -> BTreeMap<u64, u32> {
-    let said = courant_ok(&[
-        "topic",
-        "consume",
-        "numbers",
-        "--from-beginning",
-        "--until-end",
-        "--json",
-        "--data",
-        data.to_str().unwrap(),
-        "--log-level",
-        "warn",
-    ]);
+fn ids_without_holes(data: &Path) -> BTreeMap<u64, u32> {
     let mut found = BTreeMap::new();
     let mut next: HashMap<i64, i64> = HashMap::new();
-    for line in said.lines() {
-        let record: Value = serde_json::from_str(line).expect("JSON");
+    for record in read_topic("numbers", &["--data", data.to_str().unwrap()]) {
         let (partition, offset) =
             (record["partition"].as_i64().unwrap(), record["offset"].as_i64().unwrap());
         let expected = next.entry(partition).or_insert(0);

@@ -8,6 +8,8 @@ export interface Info {
   version: string;
   profile: string;
   uptime_seconds: number;
+  /** By protocol: `http`, `kafka`. */
+  ports: Record<string, number>;
 }
 
 export interface Topic {

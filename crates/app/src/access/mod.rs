@@ -1,15 +1,16 @@
-//! A log as the command line reaches it: in a folder, or in a running Courant.
+//! A log as the command line reaches it: in a folder, on a cluster, or in a running
+//! Courant.
 //!
-//! Without `--data` and `--url` the one at the default address is meant. Both sides
+//! Without `--brokers`, `--url` and `--data` the one at the default address is meant. All
 //! answer the same types, so that a command does not know which it has.
 
-mod folder;
+mod direct;
 mod remote;
 
 use bytes::Bytes;
 use courant_log::{GroupDescription, GroupSummary, TopicDescription, TopicSpec};
 use courant_model::{Offset, PartitionId, Positions, Timestamp, TopicName};
-use folder::Folder;
+use direct::Direct;
 use remote::Remote;
 use serde_json::value::RawValue;
 
@@ -26,7 +27,7 @@ pub(crate) struct Place {
 /// A log that commands work on.
 #[derive(Debug)]
 pub(crate) enum Access {
-    Folder(Folder),
+    Direct(Direct),
     Remote(Remote),
 }
 
@@ -82,13 +83,15 @@ pub(crate) struct Wanted {
 pub(crate) enum ResetTo {
     Earliest,
     Latest,
+    /// In every partition; where that does not reach, at the nearest end.
+    Offset(Offset),
     Time(Timestamp),
 }
 
 /// Records as they come.
 #[derive(Debug)]
 pub(crate) enum Tail {
-    Folder(folder::FolderTail),
+    Direct(direct::DirectTail),
     Remote(Box<remote::RemoteTail>),
 }
 
@@ -96,7 +99,7 @@ impl Tail {
     /// The next records; `None` at the end.
     pub(crate) async fn next(&mut self) -> Result<Option<Vec<Incoming>>, Failure> {
         match self {
-            Self::Folder(tail) => tail.next().await,
+            Self::Direct(tail) => tail.next().await,
             Self::Remote(tail) => Ok(tail.next().await?),
         }
     }
@@ -106,35 +109,35 @@ impl Access {
     pub(crate) async fn open(common: &Common, place: &Place) -> Result<Self, Failure> {
         match (&place.url, &common.data) {
             (Some(url), _) => Ok(Self::Remote(Remote::new(url))),
-            (None, Some(folder)) => Ok(Self::Folder(Folder::open(folder).await?)),
+            (None, Some(folder)) => Ok(Self::Direct(Direct::folder(folder).await?)),
             (None, None) => Ok(Self::Remote(Remote::new("http://127.0.0.1:8080"))),
         }
     }
 
     pub(crate) async fn topics(&self) -> Result<Vec<TopicDescription>, Failure> {
         match self {
-            Self::Folder(folder) => folder.topics().await,
+            Self::Direct(log) => log.topics().await,
             Self::Remote(remote) => Ok(remote.topics().await?),
         }
     }
 
     pub(crate) async fn topic(&self, name: &TopicName) -> Result<TopicDescription, Failure> {
         match self {
-            Self::Folder(folder) => folder.topic(name).await,
+            Self::Direct(log) => log.topic(name).await,
             Self::Remote(remote) => Ok(remote.topic(name).await?),
         }
     }
 
     pub(crate) async fn create_topic(&self, spec: &TopicSpec) -> Result<TopicDescription, Failure> {
         match self {
-            Self::Folder(folder) => folder.create_topic(spec).await,
+            Self::Direct(log) => log.create_topic(spec).await,
             Self::Remote(remote) => Ok(remote.create_topic(spec).await?),
         }
     }
 
     pub(crate) async fn delete_topic(&self, name: &TopicName) -> Result<(), Failure> {
         match self {
-            Self::Folder(folder) => folder.delete_topic(name).await,
+            Self::Direct(log) => log.delete_topic(name).await,
             Self::Remote(remote) => Ok(remote.delete_topic(name).await?),
         }
     }
@@ -146,28 +149,28 @@ impl Access {
         records: Vec<Outgoing>,
     ) -> Result<(), Failure> {
         match self {
-            Self::Folder(folder) => folder.produce(topic, records).await,
+            Self::Direct(log) => log.produce(topic, records).await,
             Self::Remote(remote) => Ok(remote.produce(topic, &records).await?),
         }
     }
 
     pub(crate) async fn tail(&self, wanted: Wanted) -> Result<Tail, Failure> {
         match self {
-            Self::Folder(folder) => Ok(Tail::Folder(folder.tail(wanted).await?)),
+            Self::Direct(log) => Ok(Tail::Direct(log.tail(wanted).await?)),
             Self::Remote(remote) => Ok(Tail::Remote(Box::new(remote.tail(wanted).await?))),
         }
     }
 
     pub(crate) async fn groups(&self) -> Result<Vec<GroupSummary>, Failure> {
         match self {
-            Self::Folder(folder) => folder.groups().await,
+            Self::Direct(log) => log.groups().await,
             Self::Remote(remote) => Ok(remote.groups().await?),
         }
     }
 
     pub(crate) async fn group(&self, id: &str) -> Result<GroupDescription, Failure> {
         match self {
-            Self::Folder(folder) => folder.group(id).await,
+            Self::Direct(log) => log.group(id).await,
             Self::Remote(remote) => Ok(remote.group(id).await?),
         }
     }
@@ -175,14 +178,14 @@ impl Access {
     /// Moves a group's offsets; answers where it continues.
     pub(crate) async fn reset_group(&self, id: &str, to: ResetTo) -> Result<Positions, Failure> {
         match self {
-            Self::Folder(folder) => folder.reset_group(id, to).await,
+            Self::Direct(log) => log.reset_group(id, to).await,
             Self::Remote(remote) => Ok(remote.reset_group(id, to).await?),
         }
     }
 
     pub(crate) async fn delete_group(&self, id: &str) -> Result<(), Failure> {
         match self {
-            Self::Folder(folder) => folder.delete_group(id).await,
+            Self::Direct(log) => log.delete_group(id).await,
             Self::Remote(remote) => Ok(remote.delete_group(id).await?),
         }
     }
@@ -190,7 +193,7 @@ impl Access {
     /// Lets the log go; a folder is left clean.
     pub(crate) async fn close(self) -> Result<(), Failure> {
         match self {
-            Self::Folder(folder) => folder.close().await,
+            Self::Direct(log) => log.close().await,
             Self::Remote(_) => Ok(()),
         }
     }

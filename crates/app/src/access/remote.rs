@@ -109,6 +109,7 @@ impl Remote {
         let to = match to {
             ResetTo::Earliest => "earliest".to_owned(),
             ResetTo::Latest => "latest".to_owned(),
+            ResetTo::Offset(offset) => offset.to_string(),
             ResetTo::Time(at) => format!("@{}", at.as_millis()),
         };
         let request = self.client.post(self.at(&["groups", id, "reset"])?);

@@ -42,18 +42,19 @@ impl Scenario {
 }
 
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let listen = arguments.ports.listen()?;
     let temporary = tempfile::Builder::new().prefix("courant-demo-").tempdir()?;
     let file = temporary.path().join("courant.yaml");
     tokio::fs::write(&file, arguments.scenario.file()).await?;
     let data = common.data.clone().unwrap_or_else(|| temporary.path().join("data"));
     let plan = check::load(common, Path::new(&file))?;
+    let listen = arguments.ports.listen(&plan, true)?;
     let server = Server::start(plan, data, listen).await?;
-    terminal::line(format!(
-        "the demo runs at {}{}\npress Ctrl-C to stop",
-        server.address(),
-        arguments.scenario.page()
-    ))?;
+    let page = arguments.scenario.page();
+    terminal::line(format!("the demo runs at {}{page}", server.address()))?;
+    if let Some(address) = server.kafka_address() {
+        terminal::line(format!("Kafka clients connect to {address}"))?;
+    }
+    terminal::line("press Ctrl-C to stop")?;
     stop_signal().await;
     server.stop().await
 }

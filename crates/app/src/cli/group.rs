@@ -43,6 +43,9 @@ pub(crate) struct Reset {
     /// To the end: what is there is skipped
     #[arg(long, group = "to")]
     to_latest: bool,
+    /// To this offset, in every partition
+    #[arg(long, group = "to", value_name = "OFFSET")]
+    to_offset: Option<i64>,
     /// To the first record at or after this time, in milliseconds since the epoch
     #[arg(long, group = "to", value_name = "MILLIS")]
     to_time: Option<i64>,
@@ -117,16 +120,20 @@ fn state(value: &serde_json::Value) -> String {
 }
 
 async fn reset(common: &Common, arguments: Reset) -> Result<(), Failure> {
-    let to = match (arguments.to_earliest, arguments.to_latest, arguments.to_time) {
-        (true, _, _) => ResetTo::Earliest,
-        (_, true, _) => ResetTo::Latest,
-        (_, _, Some(millis)) => ResetTo::Time(Timestamp::from_millis(millis)),
+    let to = match (arguments.to_earliest, arguments.to_latest) {
+        (true, _) => Some(ResetTo::Earliest),
+        (_, true) => Some(ResetTo::Latest),
         _ => {
-            return Err(Failure::Usage(
-                "where to? add --to-earliest, --to-latest or --to-time MILLIS".into(),
-            ));
+            let time = arguments.to_time.map(|at| ResetTo::Time(Timestamp::from_millis(at)));
+            arguments.to_offset.map(ResetTo::Offset).or(time)
         }
     };
+    let to = to.ok_or_else(|| {
+        Failure::Usage(
+            "where to? add --to-earliest, --to-latest, --to-offset OFFSET or --to-time MILLIS"
+                .into(),
+        )
+    })?;
     let access = Access::open(common, &arguments.place).await?;
     let moved = access.reset_group(&arguments.id, to).await?;
     access.close().await?;

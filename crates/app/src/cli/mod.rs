@@ -1,12 +1,14 @@
 //! The command line: one file for each command, the flags that all share, and
 //! where a failure becomes an exit code (0 done, 1 failed, 2 usage or a bad file).
 
+mod broker;
 mod check;
 mod completions;
 mod demo;
 mod docs;
 mod generate;
 mod group;
+mod kafka;
 mod run;
 mod test;
 mod topic;
@@ -61,6 +63,8 @@ enum Command {
     Demo(demo::Arguments),
     /// Runs a file until SIGINT or SIGTERM
     Run(run::Arguments),
+    /// Runs the log alone, for Kafka clients and the HTTP API
+    Broker(broker::Arguments),
     /// Finds everything wrong with a file
     Check(check::CheckArguments),
     /// Prints the graph that a file describes
@@ -115,6 +119,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         match cli.command {
             Command::Demo(arguments) => demo::run(&common, arguments).await,
             Command::Run(arguments) => run::run(&common, arguments).await,
+            Command::Broker(arguments) => broker::run(&common, arguments).await,
             Command::Topic(command) => topic::run(&common, command).await,
             Command::Group(command) => group::run(&common, command).await,
             _ => Ok(()),

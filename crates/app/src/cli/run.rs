@@ -2,7 +2,12 @@
 
 use std::{net::IpAddr, path::PathBuf};
 
-use super::{Common, check};
+use courant_pipeline::plan::{Plan, RoleChoice};
+
+use super::{
+    Common, check,
+    kafka::{KafkaFlags, Surroundings},
+};
 use crate::{
     error::Failure,
     server::{Listen, Server, stop_signal},
@@ -31,10 +36,18 @@ pub(crate) struct Ports {
     /// Allows an address that others can reach without authentication
     #[arg(long)]
     insecure: bool,
+
+    #[command(flatten)]
+    kafka: KafkaFlags,
 }
 
 impl Ports {
-    pub(crate) fn listen(&self) -> Result<Listen, Failure> {
+    /// Where a plan is to be reached.
+    ///
+    /// # Errors
+    /// [`Failure::Usage`] for addresses that need --insecure, and for flags that the
+    /// plan's profile has no use for.
+    pub(crate) fn listen(&self, plan: &Plan, is_demo: bool) -> Result<Listen, Failure> {
         if !self.listen.is_loopback() && !self.insecure {
             return Err(Failure::Usage(format!(
                 "--listen {} can be reached by others, and nobody would be asked who they are; \
@@ -42,14 +55,34 @@ impl Ports {
                 self.listen
             )));
         }
-        Ok(Listen { address: self.listen, http_port: self.http_port })
+        let around = Surroundings { listen: self.listen, insecure: self.insecure, is_demo };
+        let kafka = match (&plan.roles.log, self.kafka.wanted()) {
+            (RoleChoice::Embedded, _) => self.kafka.listen(around)?,
+            (RoleChoice::External { .. }, None) => None,
+            (RoleChoice::External { .. }, Some(flag)) => {
+                return Err(Failure::Usage(format!(
+                    "{flag} is about the embedded log, and profile {:?} has its log on a \
+                     cluster; leave the flag out",
+                    plan.profile
+                )));
+            }
+        };
+        Ok(Listen { address: self.listen, http_port: self.http_port, kafka })
     }
 }
 
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
-    let listen = arguments.ports.listen()?;
     let plan = check::load(common, &arguments.file)?;
-    let server = Server::start(plan, common.data_or_default(), listen).await?;
+    until_stopped(plan, common.data_or_default(), &arguments.ports).await
+}
+
+/// Runs a plan until SIGINT or SIGTERM.
+pub(super) async fn until_stopped(plan: Plan, data: PathBuf, ports: &Ports) -> Result<(), Failure> {
+    let listen = ports.listen(&plan, false)?;
+    let server = Server::start(plan, data, listen).await?;
+    if let Some(address) = server.kafka_address() {
+        terminal::line(format!("Kafka clients connect to {address}"))?;
+    }
     terminal::line(format!("listening on {}", server.address()))?;
     stop_signal().await;
     server.stop().await

@@ -1,4 +1,5 @@
-//! `courant topic …`: topics and their records, in a folder or in a running Courant.
+//! `courant topic …`: topics and their records, in a folder, on a cluster or in a
+//! running Courant.
 
 use std::{
     fs::File,

@@ -4,6 +4,10 @@
 //! cargo built with the tests. Every process gets its own data folder and a free port.
 
 #![allow(dead_code, reason = "each test file uses a part")]
+#![allow(clippy::print_stdout, reason = "tests say what they count and why they are skipped")]
+
+pub(crate) mod crash;
+pub(crate) mod kafka;
 
 use std::{
     fs,
@@ -42,11 +46,20 @@ pub(crate) fn courant_ok(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("UTF-8")
 }
 
+/// The records of a topic as JSON, up to its present end, partition by partition.
+pub(crate) fn read_topic(topic: &str, place: &[&str]) -> Vec<Value> {
+    let consume = ["topic", "consume", topic, "--from-beginning", "--until-end", "--json"];
+    let said = courant_ok(&[&consume, place, &["--log-level", "warn"]].concat());
+    said.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
 /// A running `courant run`.
 #[derive(Debug)]
 pub(crate) struct Courant {
     child: Child,
     pub(crate) url: String,
+    /// Address of the Kafka port; empty where there is none.
+    pub(crate) kafka: String,
     pub(crate) client: Client,
     log: PathBuf,
 }
@@ -59,21 +72,36 @@ impl Courant {
 
     /// As [`Courant::start`]; the error is what the process said.
     pub(crate) fn try_start(file: &Path, data: &Path) -> Result<Self, String> {
+        Self::try_start_with(file, data, &["--kafka-port", "0"], &[])
+    }
+
+    /// As [`Courant::try_start`], with these flags and variables instead.
+    pub(crate) fn try_start_with(
+        file: &Path,
+        data: &Path,
+        flags: &[&str],
+        variables: &[(&str, &str)],
+    ) -> Result<Self, String> {
         fs::create_dir_all(data).unwrap();
         let log = data.with_extension("log");
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let mut child = Command::new(binary())
             .args(["run", "--http-port", "0", "--log-level", "info", "--data"])
             .arg(data)
+            .args(flags)
             .arg(file)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(errors)
             .spawn()
             .expect("the binary runs");
         let mut said = BufReader::new(child.stdout.take().expect("piped"));
-        let mut line = String::new();
+        let (mut line, mut kafka) = (String::new(), String::new());
         while said.read_line(&mut line).is_ok_and(|bytes| bytes > 0) {
+            if let Some(address) = line.trim().strip_prefix("Kafka clients connect to ") {
+                address.clone_into(&mut kafka);
+            }
             if let Some(url) = line.trim().strip_prefix("listening on ") {
                 let url = url.to_owned();
                 // Whatever is printed later must not fill the pipe.
@@ -81,7 +109,7 @@ impl Courant {
                 // An error only says that another test was first.
                 let _ = rustls::crypto::ring::default_provider().install_default();
                 let client = Client::builder().timeout(PATIENCE).build().unwrap();
-                return Ok(Self { child, url, client, log });
+                return Ok(Self { child, url, kafka, client, log });
             }
             line.clear();
         }

@@ -1,27 +1,26 @@
-//! A running Courant: roles, runtime and HTTP, started and stopped in order.
+//! A running Courant: roles, runtime, HTTP and the Kafka port, started and stopped in
+//! order.
 //!
-//! Start: the port is taken first, so that nothing is begun for a port that another
-//! has; then log and stores (which recover), pipelines and sources, then HTTP answers.
-//! Stop: sources first, pipelines finish what they read, HTTP, then the log.
+//! Start: the ports are taken first, so that nothing is begun for a port that another
+//! has; then log and stores (which recover), pipelines and sources, then HTTP and Kafka
+//! clients are answered. Stop: Kafka clients and sources first, pipelines finish what
+//! they read, HTTP, then the log.
+
+mod kafka;
+mod roles;
 
 use std::{
     collections::BTreeMap,
     io,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     sync::Arc,
     time::Duration,
 };
 
-use courant_log::{EmbeddedLog, Log, LogOptions};
-use courant_model::{Clock, SystemClock};
-use courant_pipeline::{
-    plan::Plan,
-    routes::RouteTable,
-    runtime::{RoleHandles, Runtime},
-};
+use courant_log::Log;
+use courant_pipeline::{plan::Plan, runtime::Runtime};
 use courant_serve::{About, Readiness, Security, ServeContext, router, serve};
-use courant_stores::{CacheOptions, EmbeddedCache, EmbeddedHistory, HistoryOptions};
 use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     net::TcpListener,
@@ -31,6 +30,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use self::kafka::KafkaListen;
+use self::kafka::KafkaPort;
 use crate::error::Failure;
 
 /// Folder of the log within the data folder.
@@ -40,10 +41,12 @@ pub(crate) const LOG_FOLDER: &str = "log";
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Where to listen.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Listen {
     pub(crate) address: IpAddr,
     pub(crate) http_port: u16,
+    /// `None`: no Kafka port.
+    pub(crate) kafka: Option<KafkaListen>,
 }
 
 /// A running Courant.
@@ -51,7 +54,8 @@ pub(crate) struct Listen {
 pub(crate) struct Server {
     address: SocketAddr,
     runtime: Arc<Runtime>,
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn Log>,
+    kafka: Option<KafkaPort>,
     readiness: watch::Sender<Readiness>,
     http: JoinHandle<io::Result<()>>,
     stop_http: CancellationToken,
@@ -60,12 +64,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a plan on its data folder.
     pub(crate) async fn start(plan: Plan, data: PathBuf, listen: Listen) -> Result<Self, Failure> {
-        let listener = bind(listen).await?;
+        raise_file_limit();
+        let listener = bind(&listen).await?;
         let address = listener.local_addr()?;
+        let kafka = match listen.kafka {
+            Some(kafka) => Some(kafka.take(&data).await?),
+            None => None,
+        };
         let metrics = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|error| Failure::Failed(format!("metrics cannot be recorded: {error}")))?;
-        let roles = open_roles(&plan, data).await?;
+        let roles = roles::open(&plan, data).await?;
         let (readiness, ready) = watch::channel(Readiness::Starting);
         let stop_http = CancellationToken::new();
         let runtime = Runtime::start(plan, roles.handles.clone())
@@ -73,11 +82,17 @@ impl Server {
             .map_err(|error| Failure::Failed(error.to_string()))?;
         let runtime = Arc::new(runtime);
         let plan = runtime.plan();
+        let kafka = match (kafka, roles.embedded) {
+            (Some(kafka), Some(log)) => Some(kafka.serve(log)?),
+            _ => None,
+        };
+        let mut ports = BTreeMap::from([("http".to_owned(), address.port())]);
+        ports.extend(kafka.iter().map(|port| ("kafka".to_owned(), port.address.port())));
         let about = About {
             name: plan.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: plan.profile.clone(),
-            ports: BTreeMap::from([("http".to_owned(), address.port())]),
+            ports,
         };
         let security = Security { loopback: listen.address.is_loopback(), ..Security::default() };
         let context = ServeContext {
@@ -97,20 +112,25 @@ impl Server {
         let router = router(context).map_err(|error| Failure::Failed(error.to_string()))?;
         let http = tokio::spawn(serve(listener, router, stop_http.clone()));
         readiness.send_replace(Readiness::Ready);
-        Ok(Self { address, runtime, log: roles.log, readiness, http, stop_http })
+        Ok(Self { address, runtime, log: roles.handles.log, kafka, readiness, http, stop_http })
     }
 
     /// Address for a browser on this machine.
     pub(crate) fn address(&self) -> String {
-        if self.address.ip().is_unspecified() {
-            return format!("http://127.0.0.1:{}", self.address.port());
-        }
-        format!("http://{}", self.address)
+        format!("http://{}", local(self.address))
+    }
+
+    /// Address for a Kafka client on this machine, where there is a port for it.
+    pub(crate) fn kafka_address(&self) -> Option<SocketAddr> {
+        self.kafka.as_ref().map(|kafka| local(kafka.address))
     }
 
     /// Stops in order: nothing read is lost, nothing is stored twice.
     pub(crate) async fn stop(self) -> Result<(), Failure> {
         self.readiness.send_replace(Readiness::Stopping);
+        if let Some(kafka) = self.kafka {
+            kafka.stop().await?;
+        }
         let in_time = self.runtime.stop(STOP_DEADLINE).await?;
         self.stop_http.cancel();
         match self.http.await {
@@ -128,58 +148,46 @@ impl Server {
     }
 }
 
-async fn bind(listen: Listen) -> Result<TcpListener, Failure> {
+async fn bind(listen: &Listen) -> Result<TcpListener, Failure> {
     let address = SocketAddr::new(listen.address, listen.http_port);
-    TcpListener::bind(address).await.map_err(|error| {
-        Failure::Failed(match error.kind() {
-            io::ErrorKind::AddrInUse => format!(
-                "port {} is taken by another process; choose another with --http-port, or 0 for a free one",
-                listen.http_port
-            ),
-            io::ErrorKind::PermissionDenied => format!(
-                "port {} may not be taken by this user; choose one above 1023 with --http-port",
-                listen.http_port
-            ),
-            _ => format!("listening on {address} failed: {error}; see --listen and --http-port"),
-        })
+    let bound = TcpListener::bind(address).await;
+    bound.map_err(|error| bind_failure(&error, address, "--http-port", "0 for a free one"))
+}
+
+/// Why a port is not to be had, with the flag that chooses another.
+fn bind_failure(error: &io::Error, address: SocketAddr, flag: &str, others: &str) -> Failure {
+    let port = address.port();
+    Failure::Failed(match error.kind() {
+        io::ErrorKind::AddrInUse => format!(
+            "port {port} is taken by another process; choose another with {flag}, or {others}"
+        ),
+        io::ErrorKind::PermissionDenied => {
+            format!("port {port} may not be taken by this user; choose one above 1023 with {flag}")
+        }
+        _ => format!("listening on {address} failed: {error}; see {flag}"),
     })
 }
 
-/// The embedded roles.
-struct OpenRoles {
-    log: Arc<EmbeddedLog>,
-    handles: RoleHandles,
+/// The address as this machine reaches it.
+fn local(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(address) if address.ip().is_unspecified() => {
+            (Ipv4Addr::LOCALHOST, address.port()).into()
+        }
+        SocketAddr::V6(address) if address.ip().is_unspecified() => {
+            (Ipv6Addr::LOCALHOST, address.port()).into()
+        }
+        address => address,
+    }
 }
 
-async fn open_roles(plan: &Plan, data: PathBuf) -> Result<OpenRoles, Failure> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let options = LogOptions {
-        clock: Arc::clone(&clock),
-        durability: plan.durability,
-        ..LogOptions::default()
-    };
-    // What recovery had to cut is logged by the log itself.
-    let (log, _) = EmbeddedLog::open(&data.join(LOG_FOLDER), options).await?;
-    let log = Arc::new(log);
-    let cache_options = CacheOptions { clock: Arc::clone(&clock), ..CacheOptions::default() };
-    let history_options = HistoryOptions { clock: Arc::clone(&clock), ..HistoryOptions::default() };
-    let (cache, history) = (data.join("cache"), data.join("history"));
-    let opened = tokio::task::spawn_blocking(move || {
-        Ok::<_, Failure>((
-            EmbeddedCache::open(cache, cache_options)?,
-            EmbeddedHistory::open(history, history_options)?,
-        ))
-    });
-    let (cache, history) = opened.await.map_err(|error| Failure::Failed(error.to_string()))??;
-    let handles = RoleHandles {
-        log: Arc::clone(&log) as Arc<dyn Log>,
-        cache: Arc::new(cache),
-        history: Arc::new(history),
-        clock,
-        data,
-        routes: Arc::new(RouteTable::default()),
-    };
-    Ok(OpenRoles { log, handles })
+/// Lets the process open as many files and connections as the system allows it: a
+/// segment's file and a client's socket each take one.
+fn raise_file_limit() {
+    match rlimit::increase_nofile_limit(u64::MAX) {
+        Ok(limit) => tracing::debug!(limit, "file descriptors"),
+        Err(error) => tracing::warn!(%error, "the limit of file descriptors stays as it is"),
+    }
 }
 
 /// Waits for SIGINT or SIGTERM. A second SIGINT ends the process at once.

@@ -1,4 +1,5 @@
-//! The log of a folder, opened by this process; no other may be running on it.
+//! A log that this process opens itself: that of a folder, on which no other process
+//! may be running, or a Kafka cluster.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -23,14 +24,15 @@ const WAITING_MAX: usize = 4;
 /// How long a read waits before it looks again whether anybody listens.
 const WAIT: Duration = Duration::from_secs(1);
 
-/// A log in a folder.
+/// A log of this process's own.
 #[derive(Debug)]
-pub(crate) struct Folder {
-    log: Arc<EmbeddedLog>,
+pub(crate) struct Direct {
+    log: Arc<dyn Log>,
 }
 
-impl Folder {
-    pub(super) async fn open(data: &Path) -> Result<Self, Failure> {
+impl Direct {
+    /// Opens the log of a data folder.
+    pub(super) async fn folder(data: &Path) -> Result<Self, Failure> {
         // What recovery had to cut is logged by the log itself.
         let (log, _) = EmbeddedLog::open(&data.join(LOG_FOLDER), LogOptions::default()).await?;
         Ok(Self { log: Arc::new(log) })
@@ -69,7 +71,7 @@ impl Folder {
     }
 
     /// Reads each partition in a task of its own.
-    pub(super) async fn tail(&self, wanted: Wanted) -> Result<FolderTail, Failure> {
+    pub(super) async fn tail(&self, wanted: Wanted) -> Result<DirectTail, Failure> {
         let topic = self.log.topic(&wanted.topic).await?;
         let count = i32::try_from(topic.partitions.len()).unwrap_or(i32::MAX);
         let partitions = wanted.partition.map_or(0..count, |one| one..one.saturating_add(1));
@@ -85,7 +87,7 @@ impl Folder {
             let until = wanted.until_end.then_some(offsets.end);
             tokio::spawn(read_on(Arc::clone(&self.log), at, from, until, sender.clone()));
         }
-        Ok(FolderTail { records })
+        Ok(DirectTail { records })
     }
 
     pub(super) async fn groups(&self) -> Result<Vec<GroupSummary>, Failure> {
@@ -103,6 +105,7 @@ impl Folder {
             let offset = match to {
                 ResetTo::Earliest => offsets.start,
                 ResetTo::Latest => offsets.end,
+                ResetTo::Offset(offset) => offset.clamp(offsets.start, offsets.end),
                 ResetTo::Time(at) => {
                     self.log.offset_at(&known.partition, at).await?.unwrap_or(offsets.end)
                 }
@@ -124,11 +127,11 @@ impl Folder {
 
 /// Records of all partitions, as they are read.
 #[derive(Debug)]
-pub(crate) struct FolderTail {
+pub(crate) struct DirectTail {
     records: mpsc::Receiver<Result<Vec<StoredRecord>, LogError>>,
 }
 
-impl FolderTail {
+impl DirectTail {
     pub(super) async fn next(&mut self) -> Result<Option<Vec<Incoming>>, Failure> {
         let Some(records) = self.records.recv().await else { return Ok(None) };
         records?.into_iter().map(incoming).collect::<Result<_, _>>().map(Some)
@@ -142,7 +145,7 @@ fn incoming(stored: StoredRecord) -> Result<Incoming, Failure> {
 }
 
 async fn read_on(
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn Log>,
     at: TopicPartition,
     from: Offset,
     until: Option<Offset>,

@@ -1,0 +1,98 @@
+//! Outside programs of the Kafka world: kcat, and real Apache Kafka by `scripts/kafka`.
+//!
+//! Where one is missing its tests are skipped with the reason, unless `CI=true` says that
+//! nothing may be missing.
+
+use std::{
+    io::Write,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::root;
+
+/// Whether kcat is there; `false`: the test is skipped, and the reason was printed.
+pub(crate) fn has_kcat() -> bool {
+    let found = Command::new("kcat").arg("-V").stdout(Stdio::null()).stderr(Stdio::null()).status();
+    found.is_ok() || skip("kcat is missing; install it with: apt-get install kcat")
+}
+
+fn skip(why: &str) -> bool {
+    assert!(std::env::var("CI").as_deref() != Ok("true"), "{why}");
+    println!("skipped: {why}");
+    false
+}
+
+/// Runs kcat with an input; answers what it printed.
+pub(crate) fn kcat(arguments: &[&str], input: &str) -> String {
+    let mut child = Command::new("kcat")
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("kcat runs");
+    let mut stdin = child.stdin.take().expect("piped");
+    let input = input.to_owned();
+    // From a thread of its own, so that neither side waits for the other.
+    let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
+    let output = child.wait_with_output().expect("kcat ends");
+    writer.join().expect("the writer ends").expect("kcat takes its input");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "kcat {arguments:?} failed: {errors}");
+    String::from_utf8(output.stdout).expect("UTF-8")
+}
+
+/// A real Kafka cluster in a folder; stopped when dropped.
+#[derive(Debug)]
+pub(crate) struct Cluster {
+    folder: PathBuf,
+    pub(crate) servers: String,
+}
+
+impl Cluster {
+    /// Starts a cluster; `None`: the test is skipped, and the reason was printed.
+    pub(crate) fn start(folder: &Path, nodes: u32) -> Option<Self> {
+        let jars = script(&["jars"]);
+        if let Err(why) = jars {
+            skip(&format!("Apache Kafka is not to be had: {why}"));
+            return None;
+        }
+        let text = folder.to_str().expect("UTF-8");
+        let servers = script(&["start", text, "0", &nodes.to_string()]).expect("Kafka starts");
+        Some(Self { folder: folder.to_owned(), servers: servers.trim().to_owned() })
+    }
+
+    /// `kill -9` of a node.
+    pub(crate) fn kill(&self, node: u32) {
+        self.script(&["kill"], node);
+    }
+
+    /// Starts a node again; it serves when this returns.
+    pub(crate) fn start_node(&self, node: u32) {
+        self.script(&["start-node"], node);
+    }
+
+    fn script(&self, command: &[&str], node: u32) {
+        let (folder, node) = (self.folder.to_str().expect("UTF-8"), node.to_string());
+        script(&[command, &[folder, &node]].concat()).expect("the script succeeds");
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let _ = script(&["stop", self.folder.to_str().unwrap_or_default()]);
+    }
+}
+
+fn script(arguments: &[&str]) -> Result<String, String> {
+    let output = Command::new(root().join("scripts/kafka"))
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|error| error.to_string())?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    Err(String::from_utf8_lossy(&output.stderr).into_owned())
+}
