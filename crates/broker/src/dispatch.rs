@@ -303,3 +303,54 @@ fn peek_i16(bytes: &[u8], at: usize) -> Option<i16> {
     let mut bytes = bytes.get(at..at + 2)?;
     Some(bytes.get_i16())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use courant_log::{EmbeddedLog, LogOptions};
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{
+        BrokerOptions, Limits,
+        context::{Addresses, Broker, Connection},
+        net::Bounds,
+        security::Principal,
+        telemetry::Telemetry,
+    };
+
+    async fn context(folder: &std::path::Path) -> Context {
+        let (log, _) = EmbeddedLog::open(folder, LogOptions::default()).await.unwrap();
+        let (options, bounds) = (BrokerOptions::default(), Bounds::new(Limits::default()));
+        let telemetry = Telemetry::new();
+        let broker = Broker { log: Arc::new(log), options, bounds, telemetry };
+        let local = ([127, 0, 0, 1], 9092).into();
+        let closing = CancellationToken::new();
+        Context {
+            broker: Arc::new(broker),
+            hurry: closing.child_token(),
+            connection: Arc::new(Connection::new(Addresses { peer: local, local }, closing, None)),
+            client_id: StrBytes::default(),
+            principal: Principal::anonymous(),
+            account: None,
+            throttle: std::time::Duration::ZERO,
+        }
+    }
+
+    #[tokio::test]
+    async fn every_advertised_api_has_its_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let context = context(folder.path()).await;
+        for api in api::APIS {
+            let envelope = Envelope { key: api.key, version: api.max, correlation_id: 1 };
+            let (client_id, body) = (StrBytes::default(), Bytes::new());
+            let call = Call { api, client_id, envelope, body };
+            if call.authenticates() {
+                continue;
+            }
+            let outcome = handle(&context, &call).await;
+            assert!(!matches!(outcome, Err(Refused::UnknownApi { .. })), "{:?}", api.key);
+        }
+    }
+}

@@ -83,9 +83,10 @@ where
     let reader = FrameReader::new(read, limits.request_bytes.as_usize(), limits.idle);
     let (frames_in, frames) = mpsc::channel(BROKER_PIPELINED_MAX);
     let (answers_in, answers) = mpsc::channel(BROKER_PIPELINED_MAX);
+    let places = Arc::new(Semaphore::new(BROKER_PIPELINED_MAX));
     tokio::try_join!(
-        read_frames(reader, broker, connection, frames_in),
-        work(broker, connection, frames, answers_in),
+        read_frames(reader, broker, connection, &places, frames_in),
+        work(broker, connection, &places, frames, answers_in),
         write_answers(write, broker, answers),
     )?;
     Ok(())
@@ -96,6 +97,7 @@ async fn read_frames<R: AsyncRead + Unpin>(
     mut reader: FrameReader<R>,
     broker: &Broker,
     connection: &Connection,
+    places: &Semaphore,
     frames: mpsc::Sender<Frame>,
 ) -> Result<(), Broken> {
     loop {
@@ -105,7 +107,14 @@ async fn read_frames<R: AsyncRead + Unpin>(
             frame = reader.next(&broker.bounds, || connection.is_authenticated()) => frame,
             () = connection.closing.cancelled() => return Ok(()),
         };
-        let Some(frame) = frame? else { break };
+        let frame = match frame {
+            // It waits for an answer, and may well be silent meanwhile.
+            Err(FrameError::Silent) if places.available_permits() < BROKER_PIPELINED_MAX => {
+                continue;
+            }
+            frame => frame?,
+        };
+        let Some(frame) = frame else { break };
         broker.telemetry.received_bytes.increment(frame.bytes.len() as u64 + 4);
         if frames.send(frame).await.is_err() {
             break;
@@ -119,16 +128,16 @@ async fn read_frames<R: AsyncRead + Unpin>(
 async fn work(
     broker: &Arc<Broker>,
     connection: &Arc<Connection>,
+    places: &Arc<Semaphore>,
     frames: mpsc::Receiver<Frame>,
     answers: mpsc::Sender<Answer>,
 ) -> Result<(), Broken> {
-    let places = Arc::new(Semaphore::new(BROKER_PIPELINED_MAX));
     let mut frames = Frames { frames, next: None };
     let mut guard = Guard::new(broker, connection);
     while let Some(Frame { bytes, memory }) = guard.next(&mut frames).await? {
         if guard.expects_bare_message() {
             let answer = guard.authenticate_bare(&bytes).await?;
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let Ok(place) = Arc::clone(places).acquire_owned().await else { break };
             let reply = future::ready(Ok(Some(answer))).boxed();
             let answer = Answer { reply, _place: place, _memory: [memory, None] };
             if answers.send(answer).await.is_err() {
@@ -142,7 +151,7 @@ async fn work(
         let context = guard.admit(&call, size)?;
         // Whatever is not produced waits for what was produced before it.
         let needed = if call.overlaps() { 1 } else { BROKER_PIPELINED_MAX as u32 };
-        let Ok(place) = Arc::clone(&places).acquire_many_owned(needed).await else { break };
+        let Ok(place) = Arc::clone(places).acquire_many_owned(needed).await else { break };
         let handled = if call.authenticates() {
             guard.authenticate(&context, &call).await.map(Some)
         } else if call.waits() {

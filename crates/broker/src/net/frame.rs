@@ -76,7 +76,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// authentication alone.
     ///
     /// # Errors
-    /// [`FrameError`]; nothing can be read after one.
+    /// [`FrameError`]; nothing can be read after one but [`FrameError::Silent`].
     ///
     /// # Cancel safety
     /// Not safe: the frame under way is lost.
