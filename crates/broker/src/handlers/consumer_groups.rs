@@ -47,7 +47,8 @@ pub(crate) fn consumer_group_heartbeat(
         .and_then(|assignor| read(context, request, assignor))
         .and_then(|beat| {
             let groups = context.log().coordinator();
-            Ok(groups.consumer_heartbeat(&request.group_id, &beat)?)
+            let answer = groups.consumer_heartbeat(&request.group_id, &beat);
+            answer.map_err(|error| refuse(&request.group_id, error))
         })
         .and_then(|answer| write(context, answer));
     answered.unwrap_or_else(|refusal| {
@@ -215,7 +216,7 @@ pub(crate) fn consumer_group_describe(
     let one = |id: &GroupId| {
         let may_describe = context.allows(Operation::Describe, Resource::Group(id));
         let found = if may_describe {
-            context.log().coordinator().consumer_snapshot(id).map_err(Refusal::from)
+            context.log().coordinator().consumer_snapshot(id).map_err(|error| refuse(id, error))
         } else {
             Err(Refusal::unauthorized(ResponseError::GroupAuthorizationFailed))
         };
@@ -234,6 +235,16 @@ pub(crate) fn consumer_group_describe(
     };
     ConsumerGroupDescribeResponse::default()
         .with_groups(request.group_ids.iter().map(one).collect())
+}
+
+/// The refusal in Kafka's words, where it has any.
+fn refuse(id: &str, error: LogError) -> Refusal {
+    let unknown = |message| Refusal::new(ResponseError::GroupIdNotFound, message);
+    match error {
+        LogError::UnknownGroup { .. } => unknown(format!("Group {id} not found.")),
+        LogError::WrongGroupKind { .. } => unknown(format!("Group {id} is not a consumer group.")),
+        other => other.into(),
+    }
 }
 
 fn describe_group(

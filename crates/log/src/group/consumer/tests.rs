@@ -76,16 +76,22 @@ impl Client {
         self.hear(answer);
     }
 
-    fn beat(&mut self, group: &mut ConsumerGroup, now_ms: u64) {
-        let tells_all = std::mem::take(&mut self.is_unsure);
-        let request = ConsumerHeartbeat {
+    /// Its next heartbeat.
+    fn next(&self) -> ConsumerHeartbeat {
+        let tells_all = self.is_unsure;
+        ConsumerHeartbeat {
             member_id: self.id.clone(),
             member_epoch: self.epoch,
             rebalance_timeout_ms: tells_all.then_some(REBALANCE_MS),
             topics: tells_all.then(|| self.topics.clone()),
             owned: Some(self.held.clone()),
             ..ConsumerHeartbeat::default()
-        };
+        }
+    }
+
+    fn beat(&mut self, group: &mut ConsumerGroup, now_ms: u64) {
+        let request = self.next();
+        self.is_unsure = false;
         match group.heartbeat(&request, String::new(), now_ms) {
             // As clients do: lets go of everything and begins again.
             Err(LogError::FencedMemberEpoch { .. }) => {
@@ -317,7 +323,7 @@ proptest! {
                 }
                 Event::BeatUnheard(who) => {
                     if let Some(client) = clients.get_mut(&who) {
-                        client.clone().beat(&mut group, now_ms);
+                        let _ = group.heartbeat(&client.next(), String::new(), now_ms);
                         client.is_unsure = true;
                     }
                 }
