@@ -135,6 +135,12 @@ impl Context {
         self.broker.options.security.authorizer.allows(&self.principal, operation, resource)
     }
 
+    /// Whether who asks may produce idempotently: to any topic, or to the log as a whole.
+    pub(crate) fn may_write_idempotently(&self) -> bool {
+        self.allows(Operation::IdempotentWrite, Resource::Cluster)
+            || self.broker.options.security.authorizer.may_write_somewhere(&self.principal)
+    }
+
     /// What who asks may do to a resource, as Kafka's bit field.
     pub(crate) fn authorized_operations(&self, resource: Resource<'_>) -> i32 {
         self.broker.options.security.authorizer.authorized_operations(&self.principal, resource)

@@ -22,6 +22,9 @@ pub(crate) async fn init_producer_id(
     if request.transactional_id.is_some() {
         return refused.with_error_code(ResponseError::UnsupportedVersion.code());
     }
+    if !context.may_write_idempotently() {
+        return refused.with_error_code(ResponseError::ClusterAuthorizationFailed.code());
+    }
     match context.log().allocate_producer_id().await {
         Ok(id) => refused.with_producer_id(ProducerId(id)).with_producer_epoch(0),
         Err(error) => refused.with_error_code(error_code(&error)),
