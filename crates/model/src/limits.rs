@@ -78,6 +78,10 @@ pub const GROUPS_MAX: usize = 10_000;
 /// enough for the names and claims of a thousand topics.
 pub const GROUP_MEMBER_METADATA_BYTES_MAX: usize = 1024 * 1024;
 
+/// Bytes that the members of all groups may bring and be given: they stay in memory,
+/// and a thousand members of a thousand topics need far less.
+pub const GROUPS_HELD_BYTES_MAX: usize = 128 * 1024 * 1024;
+
 /// Bytes of the committer's word beside an offset; Kafka's bound.
 pub const OFFSET_METADATA_BYTES_MAX: usize = 4_096;
 

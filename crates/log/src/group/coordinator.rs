@@ -201,6 +201,7 @@ impl Coordinator {
         let member_id = if known { request.member_id.clone() } else { new_id.clone() };
         let (answer_to, answer) = oneshot::channel();
         let mut state = self.shared.state.lock();
+        state.check_held(group, request.held_bytes() + member_id.len())?;
         let ticket = state.ticket();
         state.joins.insert(ticket, answer_to);
         let create = !known;
@@ -229,6 +230,10 @@ impl Coordinator {
         let (answer_to, answer) = oneshot::channel();
         {
             let mut state = self.shared.state.lock();
+            state.check_held(
+                group,
+                request.assignments.iter().map(|(_, share)| share.len()).sum(),
+            )?;
             let ticket = state.ticket();
             state.syncs.insert(ticket, answer_to);
             let member_id = request.membership.member_id.clone();

@@ -59,6 +59,8 @@ pub(super) struct State {
     pub(super) joins: BTreeMap<Ticket, oneshot::Sender<Result<Joined, LogError>>>,
     pub(super) syncs: BTreeMap<Ticket, oneshot::Sender<Result<Synced, LogError>>>,
     pub(super) writes: Vec<Write>,
+    /// Bytes that the members of all classic groups have brought and been given.
+    held_bytes: usize,
 }
 
 /// A group that has, or lately had, members.
@@ -66,6 +68,7 @@ pub(super) struct State {
 pub(super) struct Live {
     pub(super) machine: Group,
     deadline_ms: Option<u64>,
+    held_bytes: usize,
     rebalances: watch::Sender<u64>,
 }
 
@@ -132,6 +135,8 @@ impl Shared {
         let answers = live.machine.take_answers();
         let deadline = live.machine.next_deadline_ms();
         let had = std::mem::replace(&mut live.deadline_ms, deadline);
+        let held = live.machine.held_bytes();
+        let held_before = std::mem::replace(&mut live.held_bytes, held);
         let (now_in, generation) = (live.machine.state(), live.machine.generation());
         let begins = now_in == GroupState::PreparingRebalance && now_in != before.0;
         if begins || generation != before.1 {
@@ -147,6 +152,7 @@ impl Shared {
             let record = GroupRecord::Group { group: id.to_owned(), value: Some(value) };
             self.note(state, vec![record]);
         }
+        state.held_bytes = (state.held_bytes + held).saturating_sub(held_before);
         self.move_deadline(state, id, had, deadline);
         state.deliver(answers);
     }
@@ -337,7 +343,8 @@ impl Shared {
         let kept = state.table.get(id).and_then(|kept| kept.group.as_ref());
         let generation = kept.map_or(0, |stored| stored.generation).max(epoch);
         let machine = Group::new(id, generation, millis(self.options.initial_rebalance_delay));
-        let live = Live { machine, deadline_ms: None, rebalances: watch::Sender::new(0) };
+        let rebalances = watch::Sender::new(0);
+        let live = Live { machine, deadline_ms: None, held_bytes: 0, rebalances };
         state.live.insert(id.to_owned(), live);
         Ok(())
     }
@@ -347,6 +354,19 @@ impl State {
     pub(super) const fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         self.tickets
+    }
+
+    /// Refuses more bytes of members than the log keeps.
+    pub(super) fn check_held(&self, id: &str, more: usize) -> Result<(), LogError> {
+        let max = limits::GROUPS_HELD_BYTES_MAX;
+        if self.held_bytes.saturating_add(more) > max {
+            let held = self.held_bytes;
+            let why = format!(
+                "members of all groups have brought {held} bytes, {more} more exceed {max}"
+            );
+            return Err(LogError::InvalidGroup { group: id.to_owned(), why });
+        }
+        Ok(())
     }
 
     /// Refuses one group more than the log keeps.
@@ -377,6 +397,7 @@ impl State {
         if let Some(at) = live.deadline_ms {
             self.deadlines.remove(&(at, id.to_owned()));
         }
+        self.held_bytes = self.held_bytes.saturating_sub(live.held_bytes);
         live.machine.close();
         self.deliver(live.machine.take_answers());
         true

@@ -62,6 +62,14 @@ impl Member {
         self.protocols == protocols
     }
 
+    /// Bytes that the member has brought and been given.
+    pub(super) fn held_bytes(&self) -> usize {
+        let protocols = self.protocols.iter().map(|one| one.name.len() + one.metadata.len());
+        let instance = self.instance_id.as_ref().map_or(0, String::len);
+        let names = self.client_id.len() + self.client_host.len() + instance;
+        protocols.sum::<usize>() + names + self.assignment.len()
+    }
+
     pub(super) fn supports(&self, protocol: &str) -> bool {
         self.protocols.iter().any(|one| one.name == protocol)
     }

@@ -100,6 +100,12 @@ impl Group {
         self.members.len()
     }
 
+    /// Bytes that members have brought and been given, and those on their way in.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let members = self.members.iter().map(|(id, member)| id.len() + member.held_bytes());
+        members.chain(self.pending.keys().map(String::len)).sum()
+    }
+
     /// Whether nobody is in the group or on the way into it.
     pub(crate) fn is_deserted(&self) -> bool {
         self.members.is_empty() && self.pending.is_empty()

@@ -35,6 +35,15 @@ pub struct JoinRequest {
     pub can_skip_assignment: bool,
 }
 
+impl JoinRequest {
+    /// Bytes that the group would hold of it.
+    pub(crate) fn held_bytes(&self) -> usize {
+        let protocols = self.protocols.iter().map(|one| one.name.len() + one.metadata.len());
+        let instance = self.instance_id.as_ref().map_or(0, String::len);
+        protocols.sum::<usize>() + self.client_id.len() + self.client_host.len() + instance
+    }
+}
+
 /// A way to share, with what the member has to say about itself under it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Protocol {

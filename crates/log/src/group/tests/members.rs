@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use courant_model::Positions;
+use courant_model::{Positions, limits};
 use proptest::prelude::*;
 
 use super::doubles::{Holdings, Owner, World, at, subscription, topic, topics};
@@ -52,6 +52,39 @@ async fn a_member_that_leaves_is_out_before_the_call_returns() {
     assert!(matches!(member.next_change().await, Ok(GroupChange::Assigned(_))));
     member.leave().await.unwrap();
     assert_eq!(world.coordinator.snapshot("g").unwrap().state, GroupState::Empty);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_cannot_fill_the_memory_however_many_groups_they_make() {
+    let world = World::new(&[("t", 1)]).await;
+    let metadata = bytes::Bytes::from(vec![7; limits::GROUP_MEMBER_METADATA_BYTES_MAX - 10]);
+    let join = |group: String| {
+        let request = JoinRequest {
+            member_id: String::new(),
+            instance_id: None,
+            client_id: "large".to_owned(),
+            client_host: "/127.0.0.1".to_owned(),
+            session_timeout_ms: 600_000,
+            rebalance_timeout_ms: 60_000,
+            protocol_type: "any".to_owned(),
+            protocols: vec![Protocol { name: "one".to_owned(), metadata: metadata.clone() }],
+            member_id_required: false,
+            can_skip_assignment: false,
+        };
+        let coordinator = world.coordinator.clone();
+        async move { coordinator.join(&group, request).await }
+    };
+    let mut joined = Vec::new();
+    let refusal = loop {
+        match join(format!("g-{}", joined.len())).await {
+            Ok(member) => joined.push(member),
+            Err(refusal) => break refusal,
+        }
+    };
+    assert_eq!(refusal.code(), ErrorCode::InvalidGroupId);
+    assert_eq!(joined.len(), limits::GROUPS_HELD_BYTES_MAX / metadata.len() - 1);
+    world.coordinator.leave("g-0", &joined[0].member_id, None).unwrap();
+    assert!(join("again".to_owned()).await.is_ok());
 }
 
 /// A network member that joins with the bytes of a Kafka client and, as soon as it has
