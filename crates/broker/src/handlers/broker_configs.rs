@@ -109,7 +109,7 @@ fn own(context: &Context) -> Vec<ConfigEntry> {
 fn one(name: &'static str, kind: ConfigKind, value: &dyn Display) -> ConfigEntry {
     let value = value.to_string();
     let documentation = "Set when the broker starts.";
-    ConfigEntry { name, default: value.clone(), value, kind, documentation }
+    ConfigEntry { name, default: String::new(), value, kind, documentation }
 }
 
 fn millis(duration: Duration) -> u128 {

@@ -41,6 +41,8 @@ const SUBTRACT: i8 = 3;
 
 /// Where a value comes from: set for the topic.
 const TOPIC_CONFIG: i8 = 1;
+/// Set when the broker started.
+const STATIC_BROKER_CONFIG: i8 = 4;
 /// Nobody has set it.
 const DEFAULT_CONFIG: i8 = 5;
 
@@ -117,10 +119,14 @@ fn describe_entry(
     wish: Wish,
 ) -> DescribeConfigsResourceResult {
     let text = StrBytes::from_string;
+    let source = match source_of(&entry) {
+        TOPIC_CONFIG if read_only => STATIC_BROKER_CONFIG,
+        source => source,
+    };
     let mut result = DescribeConfigsResourceResult::default()
         .with_name(StrBytes::from_static_str(entry.name))
         .with_read_only(read_only)
-        .with_config_source(source_of(&entry));
+        .with_config_source(source);
     if wish.synonyms {
         let synonym = |name: &'static str, value: &String, source| {
             DescribeConfigsSynonym::default()
@@ -129,7 +135,7 @@ fn describe_entry(
                 .with_source(source)
         };
         if !entry.is_default() {
-            result.synonyms.push(synonym(entry.name, &entry.value, TOPIC_CONFIG));
+            result.synonyms.push(synonym(entry.name, &entry.value, source));
         }
         if let Some(name) = broker_configs::synonym(entry.name).filter(|_| !read_only) {
             result.synonyms.push(synonym(name, &entry.default, DEFAULT_CONFIG));

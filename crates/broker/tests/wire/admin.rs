@@ -398,6 +398,11 @@ async fn a_broker_shows_its_configurations_and_keeps_them() {
     };
     assert_eq!(value("node.id"), "1");
     assert_eq!(value("log.retention.ms"), "604800000");
+    let source = |name: &str| {
+        let found = shown.configs.iter().find(|config| config.name.as_str() == name);
+        found.map(|config| config.config_source)
+    };
+    assert_eq!((source("node.id"), source("log.retention.ms")), (Some(4), Some(5)));
     assert_eq!(value("advertised.listeners"), format!("PLAINTEXT://{}", broker.address));
     let names: Vec<_> = shown.configs.iter().map(|config| config.name.to_string()).collect();
     assert!(names.is_sorted(), "{names:?}");
