@@ -19,7 +19,7 @@ pub struct BrokerOptions {
     pub security: Arc<Security>,
     pub limits: Limits,
     /// Topics created because a client named them (`auto.create.topics.enable`).
-    /// Default one partition; `None` leaves creation to those who ask for it.
+    /// Default: they are, with one partition.
     pub auto_creation: AutoCreation,
 }
 

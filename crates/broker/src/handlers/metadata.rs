@@ -24,8 +24,8 @@ use crate::{
     security::{Operation, Resource},
 };
 
-/// Topics that belong to the log itself begin so.
-const INTERNAL_PREFIX: &str = "__";
+/// Topics that belong to the log itself; their names are Kafka's.
+const INTERNAL: [&str; 2] = ["__consumer_offsets", "__transaction_state"];
 
 /// Answers Metadata 0 to 12.
 pub(crate) async fn metadata(
@@ -37,8 +37,12 @@ pub(crate) async fn metadata(
     match &request.topics {
         Some(asked) if version > 0 || !asked.is_empty() => {
             let create = request.allow_auto_topic_creation;
+            let nameless = asked.iter().filter(|topic| topic.name.is_none());
+            let ids: Vec<_> = nameless.map(|topic| topic.topic_id).collect();
+            let names = context.log().topic_names(&ids).unwrap_or_default();
             for topic in asked {
-                topics.push(one_topic(context, topic, create, version).await);
+                let known = names.get(&topic.topic_id);
+                topics.push(one_topic(context, topic, known, create, version).await);
             }
         }
         _ => {
@@ -60,6 +64,9 @@ pub(crate) async fn metadata(
     let broker =
         MetadataResponseBroker::default().with_node_id(BROKER_ID).with_host(host).with_port(port);
     let mut response = MetadataResponse::default().with_brokers(vec![broker]).with_topics(topics);
+    if version >= 3 {
+        response.throttle_time_ms = context.throttle_ms();
+    }
     if version >= 1 {
         response.controller_id = BROKER_ID;
     }
@@ -72,31 +79,31 @@ pub(crate) async fn metadata(
     response
 }
 
+/// One topic of the request; `known` is the name that goes with its id.
 async fn one_topic(
     context: &Context,
     asked: &MetadataRequestTopic,
+    known: Option<&TopicName>,
     create: bool,
     version: i16,
 ) -> MetadataResponseTopic {
-    if let Some(name) = asked.name.as_ref() {
-        if !context.allows(Operation::Describe, Resource::Topic(name)) {
-            let refused = ResponseError::TopicAuthorizationFailed;
-            return refuse(refused, Some(name.0.clone()), asked.topic_id);
+    let may_see = |name: &str| context.allows(Operation::Describe, Resource::Topic(name));
+    let told = asked.name.as_ref().map(|name| name.0.clone());
+    let found = match (&told, known) {
+        (Some(name), _) if !may_see(name) => Err(ResponseError::TopicAuthorizationFailed),
+        (Some(name), _) => named(context, name, create).await,
+        (None, Some(name)) if !may_see(name.as_str()) => {
+            Err(ResponseError::TopicAuthorizationFailed)
         }
-        return match named(context, name, create).await {
-            Ok(topic) => describe(&topic, version),
-            Err(error) => refuse(error, Some(name.0.clone()), asked.topic_id),
-        };
-    }
-    let all = context.log().all_topics().unwrap_or_default();
-    let may_see =
-        |name: &TopicName| context.allows(Operation::Describe, Resource::Topic(name.as_str()));
-    match all.iter().find(|topic| topic.id == asked.topic_id) {
-        Some(topic) if !may_see(&topic.name) => {
-            refuse(ResponseError::TopicAuthorizationFailed, None, asked.topic_id)
+        (None, Some(name)) => {
+            let unknown = |_| ResponseError::UnknownTopicId;
+            context.log().topic(name).await.map_err(unknown)
         }
-        Some(topic) => describe(topic, version),
-        None => refuse(ResponseError::UnknownTopicId, None, asked.topic_id),
+        (None, None) => Err(ResponseError::UnknownTopicId),
+    };
+    match found {
+        Ok(topic) => describe(&topic, version),
+        Err(error) => refuse(error, told, asked.topic_id),
     }
 }
 
@@ -158,5 +165,5 @@ fn describe(topic: &TopicDescription, version: i16) -> MetadataResponseTopic {
 }
 
 fn is_internal(name: &str) -> bool {
-    name.starts_with(INTERNAL_PREFIX)
+    INTERNAL.contains(&name)
 }

@@ -76,7 +76,7 @@ async fn a_topic_is_created_only_where_client_and_broker_both_wish_it() {
     assert_eq!(created.topics[0].partitions.len(), 4);
     let invalid = client.call(&about(vec![named("no/name")]), 9).await;
     assert_eq!(invalid.topics[0].error_code, ResponseError::InvalidTopicException.code());
-    let own = client.call(&about(vec![named("__own")]), 9).await;
+    let own = client.call(&about(vec![named("__consumer_offsets")]), 9).await;
     assert_eq!(own.topics[0].error_code, unknown);
 
     let auto_creation = AutoCreation { enabled: false, partitions: 1 };
