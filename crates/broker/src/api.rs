@@ -55,6 +55,7 @@ pub(crate) const APIS: &[Api] = &[
     Api::new(ApiKey::DeleteGroups, 0, 2),
     Api::new(ApiKey::IncrementalAlterConfigs, 0, 1),
     Api::new(ApiKey::OffsetDelete, 0, 0),
+    Api::new(ApiKey::DescribeClientQuotas, 0, 1),
     Api::new(ApiKey::DescribeUserScramCredentials, 0, 0),
     Api::new(ApiKey::AlterUserScramCredentials, 0, 0),
     Api::new(ApiKey::DescribeCluster, 0, 1),
@@ -125,6 +126,7 @@ mod tests {
                 ApiKey::SaslHandshake => codes::<SaslHandshakeRequest>(api),
                 ApiKey::ApiVersions => codes::<ApiVersionsRequest>(api),
                 ApiKey::SaslAuthenticate => codes::<SaslAuthenticateRequest>(api),
+                ApiKey::DescribeClientQuotas => codes::<DescribeClientQuotasRequest>(api),
                 ApiKey::DescribeUserScramCredentials => {
                     codes::<DescribeUserScramCredentialsRequest>(api);
                 }

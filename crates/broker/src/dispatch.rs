@@ -21,8 +21,8 @@ use crate::{
     decode::{self, Malformed},
     handlers::{
         api_versions, cluster, configs, consumer_groups, fetch, find_coordinator, groups,
-        groups_admin, leader_epochs, list_offsets, metadata, offsets, produce, sasl, topics,
-        transactions,
+        groups_admin, leader_epochs, list_offsets, metadata, offsets, produce, quotas, sasl,
+        topics, transactions,
     },
     security::Session,
 };
@@ -223,6 +223,9 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
             call.reply(&cluster::describe_topic_partitions(context, &call.decode()?))
         }
         ApiKey::ApiVersions => answer_api_versions(context, call),
+        ApiKey::DescribeClientQuotas => {
+            call.reply(&quotas::describe_client_quotas(context, &call.decode()?))
+        }
         ApiKey::DescribeUserScramCredentials => {
             call.reply(&sasl::describe_user_scram_credentials(context, call.decode()?))
         }

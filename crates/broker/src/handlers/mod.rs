@@ -22,6 +22,7 @@ pub(crate) mod list_offsets;
 pub(crate) mod metadata;
 pub(crate) mod offsets;
 pub(crate) mod produce;
+pub(crate) mod quotas;
 pub(crate) mod sasl;
 pub(crate) mod topics;
 pub(crate) mod transactions;

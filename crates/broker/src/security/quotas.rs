@@ -73,6 +73,10 @@ impl Quotas {
         Self { config, accounts: Mutex::default() }
     }
 
+    pub(crate) const fn config(&self) -> &QuotaConfig {
+        &self.config
+    }
+
     /// A principal's account; `None` if nothing of it is bounded.
     pub(crate) fn account(&self, principal: &Principal, now: Instant) -> Option<Arc<Account>> {
         let rates = self.config.users.get(principal.name()).unwrap_or(&self.config.each);
