@@ -47,7 +47,10 @@ pub(crate) fn consumer_group_heartbeat(
         .and_then(|assignor| read(context, request, assignor))
         .and_then(|beat| {
             let groups = context.log().coordinator();
-            let answer = groups.consumer_heartbeat(&request.group_id, &beat);
+            let may_see = |topic: &TopicName| {
+                context.allows(Operation::Describe, Resource::Topic(topic.as_str()))
+            };
+            let answer = groups.consumer_heartbeat(&request.group_id, &beat, &may_see);
             answer.map_err(|error| refuse(&request.group_id, error))
         })
         .and_then(|answer| write(context, answer));

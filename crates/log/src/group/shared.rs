@@ -59,8 +59,8 @@ pub(super) struct State {
     pub(super) joins: BTreeMap<Ticket, oneshot::Sender<Result<Joined, LogError>>>,
     pub(super) syncs: BTreeMap<Ticket, oneshot::Sender<Result<Synced, LogError>>>,
     pub(super) writes: Vec<Write>,
-    /// Bytes that the members of all classic groups have brought and been given.
-    held_bytes: usize,
+    /// Bytes that the members of all groups have brought and been given.
+    pub(super) held_bytes: usize,
 }
 
 /// A group that has, or lately had, members.

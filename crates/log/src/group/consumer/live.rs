@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use courant_model::{TopicName, limits};
 use uuid::Uuid;
 
 use super::{
@@ -27,10 +28,12 @@ use crate::{
 pub(in crate::group) struct ConsumerLive {
     pub(in crate::group) machine: ConsumerGroup,
     deadline_ms: Option<u64>,
+    held_bytes: usize,
 }
 
 impl Coordinator {
-    /// One heartbeat of a member of a consumer group (KIP-848): joins, stays, leaves.
+    /// One heartbeat of a member of a consumer group (KIP-848): joins, stays, leaves. A
+    /// regular expression finds topics that the member `may_see`.
     ///
     /// # Errors
     /// The group's refusals; [`LogError::UnknownGroup`] for a group that does not exist,
@@ -39,16 +42,23 @@ impl Coordinator {
         &self,
         group: &str,
         request: &ConsumerHeartbeat,
+        may_see: &dyn Fn(&TopicName) -> bool,
     ) -> Result<ConsumerHeartbeatAnswer, LogError> {
         check_group_id(group)?;
+        check_size(group, request)?;
         let mut state = self.shared.state.lock();
+        if request.topics.is_some() || request.regex.is_some() {
+            state.check_held(group, said_bytes(request))?;
+        }
         if request.member_epoch == 0 {
             self.shared.ensure_consumer(&mut state, group)?;
         } else {
             self.shared.wake_consumer(&mut state, group);
         }
         let new_id = Uuid::new_v4().to_string();
-        let beat = |machine: &mut ConsumerGroup, now_ms| machine.heartbeat(request, new_id, now_ms);
+        let beat = |machine: &mut ConsumerGroup, now_ms| {
+            machine.heartbeat(request, new_id, may_see, now_ms)
+        };
         self.shared.act_consumer(&mut state, group, beat)?
     }
 
@@ -104,6 +114,9 @@ impl Shared {
         let output = input(&mut live.machine, now_ms);
         let (epoch, deadline) = (live.machine.epoch(), live.machine.next_deadline_ms());
         let had = std::mem::replace(&mut live.deadline_ms, deadline);
+        let held = live.machine.held_bytes();
+        let held_before = std::mem::replace(&mut live.held_bytes, held);
+        state.held_bytes = (state.held_bytes + held).saturating_sub(held_before);
         self.move_deadline(state, id, had, deadline);
         if epoch != before {
             let value = Some(StoredEpoch { epoch, since: self.clock.now() });
@@ -165,7 +178,9 @@ impl Shared {
         };
         let topics = Arc::clone(&self.topics.borrow());
         let machine = ConsumerGroup::new(id, epoch, topics, timing);
-        state.consumers.insert(id.to_owned(), ConsumerLive { machine, deadline_ms: None });
+        state
+            .consumers
+            .insert(id.to_owned(), ConsumerLive { machine, deadline_ms: None, held_bytes: 0 });
     }
 
     /// Makes an id free for a classic group; answers the generation to go on from.
@@ -185,7 +200,7 @@ impl Shared {
         }
         let epoch = kept.max(live.map(ConsumerGroup::epoch));
         if epoch.is_some() {
-            state.consumers.remove(id);
+            state.drop_consumer(id);
             self.note(state, vec![GroupRecord::Consumer { group: id.to_owned(), value: None }]);
         }
         Ok(epoch.unwrap_or(0))
@@ -211,6 +226,7 @@ impl State {
     /// Drops a consumer group's machine; whether there was one.
     pub(in crate::group) fn drop_consumer(&mut self, id: &str) -> bool {
         let Some(live) = self.consumers.remove(id) else { return false };
+        self.held_bytes = self.held_bytes.saturating_sub(live.held_bytes);
         if let Some(at) = live.deadline_ms {
             self.deadlines.remove(&(at, id.to_owned()));
         }
@@ -227,6 +243,23 @@ impl State {
         };
         self.consumers.iter().filter(is_idle).map(|(id, _)| id.clone()).collect()
     }
+}
+
+/// Bytes that a heartbeat has the log keep.
+fn said_bytes(request: &ConsumerHeartbeat) -> usize {
+    let topics = request.topics.iter().flatten().map(|topic| topic.as_str().len());
+    let texts = [&request.instance_id, &request.rack_id, &request.regex];
+    let texts = texts.into_iter().flatten().map(String::len);
+    topics.sum::<usize>() + texts.sum::<usize>() + request.client_id.len()
+}
+
+fn check_size(group: &str, request: &ConsumerHeartbeat) -> Result<(), LogError> {
+    let (found, max) = (said_bytes(request), limits::GROUP_MEMBER_METADATA_BYTES_MAX);
+    if found > max {
+        let why = format!("a member subscribes with {found} bytes, {max} are allowed");
+        return Err(LogError::InvalidGroup { group: group.to_owned(), why });
+    }
+    Ok(())
 }
 
 fn not_a_consumer_group(group: &str) -> LogError {

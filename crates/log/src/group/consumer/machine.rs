@@ -17,7 +17,7 @@ use std::{
 use courant_model::{TopicName, TopicPartition, limits};
 
 use super::{
-    member::{Member, Wishes},
+    member::{Member, compile},
     types::{
         ConsumerGroupSnapshot, ConsumerHeartbeat, ConsumerHeartbeatAnswer, LEAVE_EPOCH,
         STEP_OUT_EPOCH, ServerAssignor,
@@ -87,7 +87,13 @@ impl ConsumerGroup {
         }
     }
 
-    /// One heartbeat of a member. `new_id` becomes its id if it has none.
+    /// Bytes that its members keep in memory because of what they said.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.members.values().map(Member::held_bytes).sum()
+    }
+
+    /// One heartbeat of a member. `new_id` becomes its id if it has none; a regular
+    /// expression finds topics that it `may_see`.
     ///
     /// # Errors
     /// [`LogError::UnknownMember`], [`LogError::FencedMemberEpoch`],
@@ -97,6 +103,7 @@ impl ConsumerGroup {
         &mut self,
         request: &ConsumerHeartbeat,
         new_id: String,
+        may_see: &dyn Fn(&TopicName) -> bool,
         now_ms: u64,
     ) -> Result<ConsumerHeartbeatAnswer, LogError> {
         match request.member_epoch {
@@ -115,7 +122,7 @@ impl ConsumerGroup {
                 }
                 Ok(self.answer(&request.member_id, STEP_OUT_EPOCH, None))
             }
-            _ => self.attend(request, new_id, now_ms),
+            _ => self.attend(request, new_id, may_see, now_ms),
         }
     }
 
@@ -124,18 +131,23 @@ impl ConsumerGroup {
         &mut self,
         request: &ConsumerHeartbeat,
         new_id: String,
+        may_see: &dyn Fn(&TopicName) -> bool,
         now_ms: u64,
     ) -> Result<ConsumerHeartbeatAnswer, LogError> {
-        let wishes = Wishes::of(request)?;
+        if let Some(pattern) = &request.regex {
+            // Before anything has changed.
+            compile(pattern)?;
+        }
         let joins = request.member_epoch == 0;
         let (id, is_new) =
             if joins { self.admit(request, new_id)? } else { (self.check_epoch(request)?, false) };
         let session_timeout_ms = self.timing.session_timeout_ms;
         let member = self.members.entry(id.clone()).or_default();
         member.touch(now_ms, session_timeout_ms);
-        let wants_else = member.update(request, wishes);
+        let wants_else = member.update(request);
+        let sees_else = member.resolve(&self.topics, may_see)?;
         let held_before = member.assigned.clone();
-        self.change(is_new || wants_else);
+        self.change(is_new || wants_else || sees_else);
         let target = self.target.get(&id).cloned().unwrap_or_default();
         let held = self.held_by_others(&id);
         let Some(member) = self.members.get_mut(&id) else { return Err(self.unknown(&id)) };

@@ -5,7 +5,7 @@
 //! it takes the group's epoch and what is free of its target; and what others still
 //! hold follows as they let go. Until a partition is given back it counts as held.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use courant_model::{TopicName, TopicPartition};
 use regex::{Regex, RegexBuilder};
@@ -14,8 +14,11 @@ use super::types::{ConsumerHeartbeat, ConsumerMemberSnapshot, STEP_OUT_EPOCH, Se
 use crate::{LogError, embedded::is_internal, group::assign::TopicPartitions};
 
 /// Bytes that a compiled expression may take; the regex crate's own default is ten
-/// times as much, and every member may bring one.
+/// times as much. It is kept for as long as it takes to look at all topics.
 const REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// What a name costs in a set besides its bytes.
+const NODE_BYTES: usize = 32;
 
 /// How long a member that never said may take to give partitions back; the Java
 /// client's `max.poll.interval.ms`.
@@ -29,9 +32,11 @@ pub(super) struct Member {
     client_host: String,
     rebalance_timeout_ms: Option<u64>,
     topics: BTreeSet<TopicName>,
-    regex: Option<Regex>,
-    /// The expression as the member wrote it.
+    /// The regular expression as the member wrote it; empty without one.
     pattern: String,
+    /// The topics that matched it when these topics were there.
+    matched: BTreeSet<TopicName>,
+    matched_in: Option<Arc<TopicPartitions>>,
     pub(super) assignor: Option<ServerAssignor>,
     pub(super) epoch: i32,
     previous_epoch: i32,
@@ -47,35 +52,22 @@ pub(super) struct Member {
     silent_at_ms: u64,
 }
 
-/// A heartbeat's wishes, checked.
-#[derive(Debug)]
-pub(super) struct Wishes {
-    regex: Option<Option<Regex>>,
-}
-
-impl Wishes {
-    /// # Errors
-    /// [`LogError::InvalidRegex`].
-    pub(super) fn of(request: &ConsumerHeartbeat) -> Result<Self, LogError> {
-        let compile = |pattern: &String| {
-            if pattern.is_empty() {
-                return Ok(None);
-            }
-            let whole = format!("^(?:{pattern})$");
-            let compiled = RegexBuilder::new(&whole).size_limit(REGEX_BYTES_MAX).build();
-            compiled.map(Some).map_err(|error| LogError::InvalidRegex {
-                pattern: pattern.chars().take(200).collect(),
-                why: error.to_string(),
-            })
-        };
-        Ok(Self { regex: request.regex.as_ref().map(compile).transpose()? })
-    }
+/// Compiles what is to match a topic's whole name.
+///
+/// # Errors
+/// [`LogError::InvalidRegex`].
+pub(super) fn compile(pattern: &str) -> Result<Regex, LogError> {
+    let mut builder = RegexBuilder::new(&format!("^(?:{pattern})$"));
+    builder.size_limit(REGEX_BYTES_MAX).dfa_size_limit(REGEX_BYTES_MAX);
+    builder.build().map_err(|error| LogError::InvalidRegex {
+        pattern: pattern.chars().take(200).collect(),
+        why: error.to_string(),
+    })
 }
 
 impl Member {
     /// Takes over what a heartbeat says; whether that changes what it is to get.
-    pub(super) fn update(&mut self, request: &ConsumerHeartbeat, wishes: Wishes) -> bool {
-        let before = (self.topics.clone(), self.pattern.clone(), self.assignor);
+    pub(super) fn update(&mut self, request: &ConsumerHeartbeat) -> bool {
         let take = |mine: &mut Option<String>, said: &Option<String>| {
             if said.is_some() {
                 mine.clone_from(said);
@@ -86,25 +78,59 @@ impl Member {
         self.client_id.clone_from(&request.client_id);
         self.client_host.clone_from(&request.client_host);
         self.rebalance_timeout_ms = request.rebalance_timeout_ms.or(self.rebalance_timeout_ms);
-        self.assignor = request.assignor.or(self.assignor);
-        if let Some(topics) = &request.topics {
+        let assignor = request.assignor.or(self.assignor);
+        let mut changed = std::mem::replace(&mut self.assignor, assignor) != assignor;
+        if let Some(topics) = request.topics.as_ref().filter(|topics| **topics != self.topics) {
             self.topics.clone_from(topics);
+            changed = true;
         }
-        if let (Some(pattern), Some(regex)) = (&request.regex, wishes.regex) {
+        if let Some(pattern) = request.regex.as_ref().filter(|one| **one != self.pattern) {
             self.pattern.clone_from(pattern);
-            self.regex = regex;
+            self.matched_in = None;
+            changed = true;
         }
-        before != (self.topics.clone(), self.pattern.clone(), self.assignor)
+        changed
+    }
+
+    /// Looks for the topics that match its expression, if there are others than the
+    /// last time; whether that changes what it is to get.
+    ///
+    /// # Errors
+    /// [`LogError::InvalidRegex`].
+    pub(super) fn resolve(
+        &mut self,
+        known: &Arc<TopicPartitions>,
+        may_see: &dyn Fn(&TopicName) -> bool,
+    ) -> Result<bool, LogError> {
+        if self.matched_in.as_ref().is_some_and(|seen| Arc::ptr_eq(seen, known)) {
+            return Ok(false);
+        }
+        self.matched_in = Some(Arc::clone(known));
+        let mut matched = BTreeSet::new();
+        if !self.pattern.is_empty() {
+            let regex = compile(&self.pattern)?;
+            let matches =
+                |topic: &&TopicName| !is_internal(topic) && regex.is_match(topic.as_str());
+            matched.extend(known.keys().filter(matches).filter(|one| may_see(one)).cloned());
+        }
+        let changed = matched != self.matched;
+        self.matched = matched;
+        Ok(changed)
     }
 
     /// The topics that it is to have partitions of.
     pub(super) fn subscribed(&self, known: &TopicPartitions) -> BTreeSet<TopicName> {
-        let named = self.topics.iter().filter(|topic| known.contains_key(*topic));
-        let matches = |topic: &&TopicName| {
-            let regex = self.regex.as_ref();
-            regex.is_some_and(|regex| !is_internal(topic) && regex.is_match(topic.as_str()))
-        };
-        named.chain(known.keys().filter(matches)).cloned().collect()
+        let all = self.topics.iter().chain(&self.matched);
+        all.filter(|topic| known.contains_key(*topic)).cloned().collect()
+    }
+
+    /// Bytes that it keeps in memory because of what it said.
+    pub(super) fn held_bytes(&self) -> usize {
+        let names: usize = self.topics.iter().map(|topic| topic.as_str().len()).sum();
+        let texts = [&self.instance_id, &self.rack_id].into_iter().flatten().map(String::len);
+        let nodes = self.topics.len() + self.matched.len() + self.assigned.len();
+        let texts: usize = texts.sum::<usize>() + self.client_id.len() + self.pattern.len();
+        names + texts + nodes * NODE_BYTES
     }
 
     /// A heartbeat came.

@@ -69,7 +69,7 @@ impl Client {
     }
 
     fn send(&mut self, group: &mut ConsumerGroup, request: &ConsumerHeartbeat, now_ms: u64) {
-        let answer = group.heartbeat(request, "made up".into(), now_ms).unwrap();
+        let answer = group.heartbeat(request, "made up".into(), &|_| true, now_ms).unwrap();
         if let Some(topics) = &request.topics {
             self.topics.clone_from(topics);
         }
@@ -92,7 +92,7 @@ impl Client {
     fn beat(&mut self, group: &mut ConsumerGroup, now_ms: u64) {
         let request = self.next();
         self.is_unsure = false;
-        match group.heartbeat(&request, String::new(), now_ms) {
+        match group.heartbeat(&request, String::new(), &|_| true, now_ms) {
             // As clients do: lets go of everything and begins again.
             Err(LogError::FencedMemberEpoch { .. }) => {
                 self.held.clear();
@@ -152,7 +152,7 @@ fn a_heartbeat_that_does_not_tell_what_is_held_gives_nothing_back() {
     Client::join(&mut group, "b", &["t"]);
     a.beat(&mut group, 1);
     let silent = ConsumerHeartbeat { member_id: "a".into(), member_epoch: 1, ..Default::default() };
-    let answer = group.heartbeat(&silent, String::new(), 2).unwrap();
+    let answer = group.heartbeat(&silent, String::new(), &|_| true, 2).unwrap();
     assert_eq!((answer.member_epoch, answer.assignment), (1, None));
 }
 
@@ -202,18 +202,25 @@ fn epochs_fence_and_a_lost_answer_does_not() {
         ..Default::default()
     };
     assert_eq!(
-        code(group.heartbeat(&beat(7, None), String::new(), 1)),
+        code(group.heartbeat(&beat(7, None), String::new(), &|_| true, 1)),
         ErrorCode::FencedMemberEpoch
     );
     let stranger = ConsumerHeartbeat { member_id: "x".into(), ..beat(1, None) };
-    assert_eq!(code(group.heartbeat(&stranger, String::new(), 1)), ErrorCode::UnknownMemberId);
+    assert_eq!(
+        code(group.heartbeat(&stranger, String::new(), &|_| true, 1)),
+        ErrorCode::UnknownMemberId
+    );
     // The group moves on; the answer that says so never arrives.
     group.topics_changed(topics(&[("t", 3)]));
-    group.heartbeat(&beat(a.epoch, Some(a.held.clone())), String::new(), 2).unwrap();
-    let again = group.heartbeat(&beat(a.epoch, Some(a.held.clone())), String::new(), 3).unwrap();
+    group.heartbeat(&beat(a.epoch, Some(a.held.clone())), String::new(), &|_| true, 2).unwrap();
+    let again =
+        group.heartbeat(&beat(a.epoch, Some(a.held.clone())), String::new(), &|_| true, 3).unwrap();
     assert_eq!(again.member_epoch, a.epoch + 1);
     let wrong = beat(a.epoch, Some(parts("other", 0..1)));
-    assert_eq!(code(group.heartbeat(&wrong, String::new(), 4)), ErrorCode::FencedMemberEpoch);
+    assert_eq!(
+        code(group.heartbeat(&wrong, String::new(), &|_| true, 4)),
+        ErrorCode::FencedMemberEpoch
+    );
     assert!(group.check_member("a", a.epoch + 1).is_ok());
     let stale = group.check_member("a", a.epoch).unwrap_err();
     assert_eq!(stale.code(), ErrorCode::StaleMemberEpoch);
@@ -226,16 +233,22 @@ fn a_static_member_that_is_back_has_what_it_left() {
         |id: &str| ConsumerHeartbeat { instance_id: Some("i".into()), ..joining(id, &["t"]) };
     let mut a = Client::new("a");
     a.send(&mut group, &as_instance("a"), 0);
-    let taken = group.heartbeat(&as_instance("a2"), String::new(), 1);
+    let taken = group.heartbeat(&as_instance("a2"), String::new(), &|_| true, 1);
     assert_eq!(code(taken), ErrorCode::UnreleasedInstanceId);
     let epoch = group.epoch();
     let out = ConsumerHeartbeat { member_epoch: STEP_OUT_EPOCH, ..as_instance("a") };
-    assert_eq!(group.heartbeat(&out, String::new(), 1).unwrap().member_epoch, STEP_OUT_EPOCH);
+    assert_eq!(
+        group.heartbeat(&out, String::new(), &|_| true, 1).unwrap().member_epoch,
+        STEP_OUT_EPOCH
+    );
     let mut back = Client::new("a2");
     back.send(&mut group, &as_instance("a2"), 2);
     assert_eq!((back.held, group.epoch()), (parts("t", 0..2), epoch), "nobody else noticed");
     let late = ConsumerHeartbeat { member_epoch: 1, ..as_instance("a") };
-    assert_eq!(code(group.heartbeat(&late, String::new(), 3)), ErrorCode::FencedInstanceId);
+    assert_eq!(
+        code(group.heartbeat(&late, String::new(), &|_| true, 3)),
+        ErrorCode::FencedInstanceId
+    );
 }
 
 #[test]
@@ -250,9 +263,14 @@ fn a_regular_expression_takes_whole_names_and_topics_that_come_later() {
     a.beat(&mut group, 1);
     a.beat(&mut group, 2);
     assert_eq!(a.held, parts("orders-us", 0..2));
+    let hidden = |topic: &TopicName| topic.as_str() != "secret";
+    group.topics_changed(topics(&[("orders-us", 2), ("secret", 1), ("secretary", 1)]));
+    let request = ConsumerHeartbeat { regex: Some("secret.*".into()), ..joining("s", &[]) };
+    let answer = group.heartbeat(&request, String::new(), &hidden, 3).unwrap();
+    assert_eq!(answer.assignment, Some(parts("secretary", 0..1)), "what it may not see is not its");
     let bad = ConsumerHeartbeat { regex: Some("(".into()), ..joining("b", &[]) };
-    let refused = code(group.heartbeat(&bad, String::new(), 3));
-    assert_eq!((refused, group.member_count()), (ErrorCode::InvalidRegularExpression, 1));
+    let refused = code(group.heartbeat(&bad, String::new(), &|_| true, 3));
+    assert_eq!((refused, group.member_count()), (ErrorCode::InvalidRegularExpression, 2));
 }
 
 #[test]
@@ -323,7 +341,7 @@ proptest! {
                 }
                 Event::BeatUnheard(who) => {
                     if let Some(client) = clients.get_mut(&who) {
-                        let _ = group.heartbeat(&client.next(), String::new(), now_ms);
+                        let _ = group.heartbeat(&client.next(), String::new(), &|_| true, now_ms);
                         client.is_unsure = true;
                     }
                 }

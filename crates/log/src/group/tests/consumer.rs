@@ -8,8 +8,8 @@ use super::doubles::{MemoryStore, at, topic};
 use crate::{
     Committed, ErrorCode, GroupState, LogError,
     group::{
-        CONSUMER_PROTOCOL, ConsumerHeartbeat, Coordinator, GroupKind, GroupOptions, JoinRequest,
-        Membership, Protocol, TopicPartitions,
+        CONSUMER_PROTOCOL, ConsumerHeartbeat, ConsumerHeartbeatAnswer, Coordinator, GroupKind,
+        GroupOptions, JoinRequest, Membership, Protocol, TopicPartitions,
     },
 };
 
@@ -28,6 +28,14 @@ fn joining(id: &str) -> ConsumerHeartbeat {
         owned: Some(BTreeSet::new()),
         ..ConsumerHeartbeat::default()
     }
+}
+
+fn beat(
+    groups: &Coordinator,
+    group: &str,
+    request: &ConsumerHeartbeat,
+) -> Result<ConsumerHeartbeatAnswer, LogError> {
+    groups.consumer_heartbeat(group, request, &|_| true)
 }
 
 fn leaving(id: &str) -> ConsumerHeartbeat {
@@ -64,7 +72,7 @@ fn code<T: std::fmt::Debug>(outcome: Result<T, LogError>) -> ErrorCode {
 #[tokio::test(start_paused = true)]
 async fn commits_and_reads_are_fenced_by_the_members_epoch() {
     let groups = open(&Arc::default()).await;
-    let joined = groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    let joined = beat(&groups, "g", &joining("a")).unwrap();
     assert_eq!(joined.assignment, Some(BTreeSet::from([at("t", 0), at("t", 1)])));
     groups.commit("g", &member("a", 1), offset(at("t", 0), 5)).await.unwrap();
     let stale = groups.commit("g", &member("a", 0), offset(at("t", 0), 6)).await;
@@ -82,50 +90,50 @@ async fn commits_and_reads_are_fenced_by_the_members_epoch() {
 #[tokio::test(start_paused = true)]
 async fn a_silent_member_is_out_by_itself() {
     let groups = open(&Arc::default()).await;
-    groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    beat(&groups, "g", &joining("a")).unwrap();
     tokio::time::sleep(Duration::from_secs(46)).await;
     let snapshot = groups.consumer_snapshot("g").unwrap();
     assert_eq!((snapshot.state, snapshot.members.len()), (GroupState::Empty, 0));
     let late = ConsumerHeartbeat { member_epoch: 1, ..joining("a") };
-    assert_eq!(code(groups.consumer_heartbeat("g", &late)), ErrorCode::UnknownMemberId);
+    assert_eq!(code(beat(&groups, "g", &late)), ErrorCode::UnknownMemberId);
 }
 
 #[tokio::test(start_paused = true)]
 async fn after_a_restart_offsets_and_epoch_stand_and_members_join_again() {
     let store = Arc::new(MemoryStore::default());
     let groups = open(&store).await;
-    groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    beat(&groups, "g", &joining("a")).unwrap();
     groups.commit("g", &member("a", 1), offset(at("t", 0), 5)).await.unwrap();
     groups.close().await.unwrap();
 
     let groups = open(&store).await;
     assert_eq!(groups.kind("g"), Some(GroupKind::Consumer));
     let late = ConsumerHeartbeat { member_epoch: 1, ..joining("a") };
-    assert_eq!(code(groups.consumer_heartbeat("g", &late)), ErrorCode::UnknownMemberId);
-    let joined = groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    assert_eq!(code(beat(&groups, "g", &late)), ErrorCode::UnknownMemberId);
+    let joined = beat(&groups, "g", &joining("a")).unwrap();
     assert_eq!(joined.member_epoch, 2, "an epoch is never used twice");
     assert_eq!(groups.committed("g")[&at("t", 0)].offset, 5);
     let nobody = ConsumerHeartbeat { member_epoch: 1, ..joining("a") };
-    assert_eq!(code(groups.consumer_heartbeat("never", &nobody)), ErrorCode::GroupIdNotFound);
+    assert_eq!(code(beat(&groups, "never", &nobody)), ErrorCode::GroupIdNotFound);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_id_changes_its_kind_only_while_nobody_is_in_it() {
     let store = Arc::new(MemoryStore::default());
     let groups = open(&store).await;
-    groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    beat(&groups, "g", &joining("a")).unwrap();
     assert_eq!(code(groups.join("g", classic_join()).await), ErrorCode::InconsistentGroupProtocol);
     assert_eq!(code(groups.snapshot("g")), ErrorCode::GroupIdNotFound);
-    groups.consumer_heartbeat("g", &leaving("a")).unwrap();
+    beat(&groups, "g", &leaving("a")).unwrap();
     let epoch = groups.consumer_snapshot("g").unwrap().epoch;
 
     let joined = groups.join("g", classic_join()).await.unwrap();
     assert!(joined.generation > epoch, "{} after {epoch}", joined.generation);
-    assert_eq!(code(groups.consumer_heartbeat("g", &joining("a"))), ErrorCode::GroupIdNotFound);
+    assert_eq!(code(beat(&groups, "g", &joining("a"))), ErrorCode::GroupIdNotFound);
     groups.leave("g", &joined.member_id, None).unwrap();
     let generation = groups.snapshot("g").unwrap().generation;
 
-    let again = groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    let again = beat(&groups, "g", &joining("a")).unwrap();
     assert!(again.member_epoch > generation);
     groups.close().await.unwrap();
     assert_eq!(open(&store).await.kind("g"), Some(GroupKind::Consumer));
@@ -134,7 +142,7 @@ async fn an_id_changes_its_kind_only_while_nobody_is_in_it() {
 #[tokio::test(start_paused = true)]
 async fn offsets_of_topics_that_nobody_reads_can_be_deleted() {
     let groups = open(&Arc::default()).await;
-    groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    beat(&groups, "g", &joining("a")).unwrap();
     let mine = member("a", 1);
     groups.commit("g", &mine, offset(at("t", 0), 5)).await.unwrap();
     groups.commit("g", &mine, offset(at("u", 0), 5)).await.unwrap();
@@ -151,14 +159,22 @@ async fn offsets_of_topics_that_nobody_reads_can_be_deleted() {
 async fn a_deleted_or_reset_group_has_no_members() {
     let store = Arc::new(MemoryStore::default());
     let groups = open(&store).await;
-    groups.consumer_heartbeat("g", &joining("a")).unwrap();
+    beat(&groups, "g", &joining("a")).unwrap();
     let positions = Positions::from([(at("t", 0), 3)]);
     assert_eq!(code(groups.delete("g").await), ErrorCode::NonEmptyGroup);
     assert_eq!(code(groups.reset("g", &positions).await), ErrorCode::NonEmptyGroup);
-    groups.consumer_heartbeat("g", &leaving("a")).unwrap();
+    beat(&groups, "g", &leaving("a")).unwrap();
     groups.reset("g", &positions).await.unwrap();
     groups.delete("g").await.unwrap();
     assert_eq!((groups.kind("g"), groups.groups().len()), (None, 0));
     groups.close().await.unwrap();
     assert_eq!(open(&store).await.kind("g"), None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn members_that_say_too_much_are_refused() {
+    let groups = open(&Arc::default()).await;
+    let much = ConsumerHeartbeat { regex: Some("x".repeat(2 << 20)), ..joining("a") };
+    assert_eq!(code(beat(&groups, "g", &much)), ErrorCode::InvalidGroupId);
+    assert_eq!(groups.kind("g"), None, "no group was made for it");
 }
