@@ -39,6 +39,11 @@ pub(crate) fn response_error(error: &LogError) -> ResponseError {
         ErrorCode::OutOfOrderSequenceNumber => ResponseError::OutOfOrderSequenceNumber,
         ErrorCode::ProducerFenced => ResponseError::InvalidProducerEpoch,
         ErrorCode::InvalidTxnState => ResponseError::InvalidTxnState,
+        ErrorCode::InvalidRequest => ResponseError::InvalidRequest,
+        ErrorCode::TransactionalIdNotFound => ResponseError::TransactionalIdNotFound,
+        ErrorCode::InvalidTransactionTimeout => ResponseError::InvalidTransactionTimeout,
+        ErrorCode::InvalidProducerIdMapping => ResponseError::InvalidProducerIdMapping,
+        ErrorCode::ConcurrentTransactions => ResponseError::ConcurrentTransactions,
         ErrorCode::StorageError => ResponseError::KafkaStorageError,
         ErrorCode::ClusterError => ResponseError::UnknownServerError,
         // The client is to look for the leader again, and finds the broker that

@@ -70,6 +70,20 @@ pub enum LogError {
     ProducerFenced { producer_id: i64, found: i16, current: i16 },
     #[error("producer {producer_id} cannot {action} in transaction state {state}")]
     InvalidTransactionState { producer_id: i64, action: &'static str, state: &'static str },
+    #[error("transactional id {id:?} is invalid: {why}")]
+    InvalidTransactionalId { id: String, why: String },
+    #[error("transactional id {id:?} does not exist")]
+    UnknownTransactionalId { id: String },
+    #[error(
+        "transaction timeout of {found_ms} ms for transactional id {id:?} is out of range; use 1 to {max_ms} ms"
+    )]
+    InvalidTransactionTimeout { id: String, found_ms: u64, max_ms: u64 },
+    #[error(
+        "producer {producer_id} is not the one of transactional id {id:?}; start a new producer"
+    )]
+    InvalidProducerIdMapping { id: String, producer_id: i64 },
+    #[error("the transaction before of transactional id {id:?} is still ending; try again")]
+    ConcurrentTransactions { id: String },
     #[error(
         "member \"{member}\" of group \"{group}\" speaks for epoch {found}, it is at {expected}; join again"
     )]
@@ -142,6 +156,12 @@ pub enum ErrorCode {
     OutOfOrderSequenceNumber,
     ProducerFenced,
     InvalidTxnState,
+    /// Kafka has no narrower name for a malformed transactional id.
+    InvalidRequest,
+    TransactionalIdNotFound,
+    InvalidTransactionTimeout,
+    InvalidProducerIdMapping,
+    ConcurrentTransactions,
     StorageError,
     ClusterError,
     Closed,
@@ -179,6 +199,11 @@ impl ErrorCode {
             Self::OutOfOrderSequenceNumber => "out_of_order_sequence_number",
             Self::ProducerFenced => "producer_fenced",
             Self::InvalidTxnState => "invalid_txn_state",
+            Self::InvalidRequest => "invalid_request",
+            Self::TransactionalIdNotFound => "transactional_id_not_found",
+            Self::InvalidTransactionTimeout => "invalid_transaction_timeout",
+            Self::InvalidProducerIdMapping => "invalid_producer_id_mapping",
+            Self::ConcurrentTransactions => "concurrent_transactions",
             Self::StorageError => "storage_error",
             Self::ClusterError => "cluster_error",
             Self::Closed => "closed",
@@ -229,6 +254,11 @@ impl LogError {
             Self::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
             Self::ProducerFenced { .. } => ErrorCode::ProducerFenced,
             Self::InvalidTransactionState { .. } => ErrorCode::InvalidTxnState,
+            Self::InvalidTransactionalId { .. } => ErrorCode::InvalidRequest,
+            Self::UnknownTransactionalId { .. } => ErrorCode::TransactionalIdNotFound,
+            Self::InvalidTransactionTimeout { .. } => ErrorCode::InvalidTransactionTimeout,
+            Self::InvalidProducerIdMapping { .. } => ErrorCode::InvalidProducerIdMapping,
+            Self::ConcurrentTransactions { .. } => ErrorCode::ConcurrentTransactions,
             Self::DiskFull { .. } | Self::Storage { .. } | Self::FolderInUse { .. } => {
                 ErrorCode::StorageError
             }
@@ -244,6 +274,7 @@ impl LogError {
             Self::DiskFull { .. }
                 | Self::Storage { .. }
                 | Self::RebalanceInProgress { .. }
+                | Self::ConcurrentTransactions { .. }
                 | Self::Cluster { retryable: true, .. }
         )
     }

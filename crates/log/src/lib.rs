@@ -4,7 +4,8 @@
 //! rest of Courant sees the trait and the types of [`api`] only; a broker and
 //! measurements use the raw calls of [`EmbeddedLog`] and [`batch`] too.
 //!
-//! Inside, from the outside in: `embedded` (topics, groups, upkeep), `partition`
+//! Inside, from the outside in: `embedded` (topics, groups, transactions, upkeep),
+//! `group` and `transaction` (their coordinators), `partition`
 //! (append, read, recovery, retention, compaction), `segment` (a file and its
 //! indexes), `batch` (bytes), `disk` (the file system, replaceable in tests).
 
@@ -19,6 +20,9 @@ mod partition;
 mod partitioner;
 mod segment;
 mod settings;
+pub mod state;
+mod transaction;
+mod wire;
 
 pub use api::{
     Appended, AutoOffsetReset, Committed, Committer, GroupChange, GroupDescription, GroupMember,
@@ -34,4 +38,8 @@ pub use partitioner::partition_of;
 pub use settings::{
     ConfigEntry, ConfigError, ConfigKind, Ratio, RatioError, Retention, TimestampSource,
     TopicSettings,
+};
+pub use transaction::{
+    ProducerDescription, ProducerIdentity, TRANSACTIONS_TOPIC, TransactionDescription,
+    TransactionFilter, TransactionState, TransactionSummary, Transactions,
 };

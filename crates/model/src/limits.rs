@@ -454,3 +454,27 @@ pub const ACL_RULES_MAX: usize = 1_000;
 /// Longest time for which a quota mutes a connection; below the 30 s after which
 /// clients give a request up.
 pub const QUOTA_THROTTLE_MS_MAX: u64 = 15_000;
+
+/// Longest that a transaction may be open; Kafka's `transaction.max.timeout.ms`.
+pub const TRANSACTION_TIMEOUT_MS_MAX: u64 = 15 * 60 * 1_000;
+
+/// Bytes of a transactional id: a group's id and a partition's name fit together.
+pub const TRANSACTIONAL_ID_BYTES_MAX: usize = 1_024;
+
+/// Transactional ids of one log; all of them are in memory, and take some 500 bytes
+/// each.
+pub const TRANSACTIONAL_IDS_MAX: usize = 50_000;
+
+/// How long an unused transactional id is remembered; Kafka's
+/// `transactional.id.expiration.ms`.
+pub const TRANSACTIONAL_ID_KEPT_MS: i64 = 7 * 24 * 3_600 * 1_000;
+
+/// Time between two looks for transactions that are open for too long.
+pub const TRANSACTION_CHECK_MS: u64 = 1_000;
+
+/// How long a call waits for the one before it on the same transactional id; a few
+/// syncs of a slow disk.
+pub const TRANSACTION_TURN_MS_MAX: u64 = 2_000;
+
+/// Wait before a transaction's end that could not be written is tried again.
+pub const TRANSACTION_RETRY_MS: u64 = 100;

@@ -11,6 +11,7 @@ use courant_model::{
 };
 
 use super::{BatchError, Compression};
+use crate::ProducerIdentity;
 
 /// Bytes of a batch before its records.
 pub const HEADER_BYTES: usize = 61;
@@ -72,6 +73,11 @@ pub enum TimestampType {
 impl Producer {
     /// A producer without idempotence.
     pub const NONE: Self = Self { id: -1, epoch: -1, base_sequence: -1 };
+
+    /// The producer without its place in the sequence.
+    pub const fn identity(&self) -> ProducerIdentity {
+        ProducerIdentity { id: self.id, epoch: self.epoch }
+    }
 
     /// Whether sequences are to be checked.
     pub const fn is_idempotent(&self) -> bool {

@@ -35,8 +35,18 @@ pub(super) fn admit(
         Some(why) => LogError::InvalidRecord { topic: partition.topic.clone(), why },
         None => corrupt(error),
     })?;
-    if header.is_control() || header.is_transactional() {
-        return Err(refused("it belongs to a transaction, which nobody has begun".to_owned()));
+    let producer = header.producer;
+    let why = if header.is_control() {
+        "its batch is a control batch, which only the log itself writes"
+    } else if header.is_transactional() && !producer.is_idempotent() {
+        "its batch belongs to a transaction of no producer"
+    } else if producer.is_idempotent() && producer.base_sequence < 0 {
+        "its batch has a producer, and no sequence"
+    } else {
+        ""
+    };
+    if !why.is_empty() {
+        return Err(LogError::InvalidRecord { topic: partition.topic.clone(), why });
     }
     if settings.cleanup != Retention::Delete && !batch::has_keys(&bytes) {
         let (topic, why) = (partition.topic.clone(), produce::NEEDS_KEY);

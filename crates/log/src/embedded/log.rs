@@ -3,17 +3,18 @@
 //! Nothing is decided here but the order between the two: groups hear of topics
 //! after they exist, and forget them after they are gone.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use courant_model::{
     Offset, PartitionId, Position, Positions, Record, Timestamp, TopicName, TopicPartition,
 };
 
-use super::{EmbeddedLog, append, check_public, core::blocking, is_internal};
+use super::{EmbeddedLog, append, check_public, core::blocking, is_internal, producer::Producer};
 use crate::{
     GroupDescription, GroupMember, GroupSummary, Log, LogError, PartitionOffsets, Read, ReadLimit,
-    Subscription, TopicChange, TopicDescription, TopicSpec,
+    Subscription, TopicChange, TopicDescription, TopicSpec, TransactionalProducer,
+    group::{MemberOffsets, PartitionSource},
 };
 
 #[async_trait]
@@ -120,5 +121,33 @@ impl Log for EmbeddedLog {
         let groups = self.groups.close().await;
         let core = Arc::clone(&self.core);
         blocking(move || core.close()).await.and(groups)
+    }
+}
+
+#[async_trait]
+impl PartitionSource for EmbeddedLog {
+    async fn partition_offsets(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<PartitionOffsets, LogError> {
+        self.offsets(partition).await
+    }
+
+    async fn read_partition(
+        &self,
+        partition: &TopicPartition,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> Result<Read, LogError> {
+        self.read(partition, from, limit).await
+    }
+
+    async fn transactional_producer(
+        &self,
+        offsets: MemberOffsets,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<Box<dyn TransactionalProducer>, LogError> {
+        Ok(Box::new(Producer::start(self.clone(), offsets, id, timeout).await?))
     }
 }

@@ -4,20 +4,24 @@
 //! offers both the trait that pipelines use and the raw calls that a broker needs:
 //! producers' batches verbatim in, whole batches out. It also runs the upkeep.
 //!
-//! Idempotent producers are complete. Of transactions the partition's side is here
-//! (markers, last stable offset, aborted lists); who begins and ends them, a
-//! transaction coordinator, is not: nobody should be offered transactions yet.
+//! Groups and transactions have their coordinators elsewhere; here is what connects
+//! them with the storage: where they keep their records, and how markers get into
+//! partitions.
 
 mod admit;
 mod core;
 mod log;
 mod meta;
-mod offsets;
 mod produce;
+mod producer;
 mod raw;
+mod state_topic;
 #[cfg(test)]
 mod tests;
 mod topic;
+#[cfg(test)]
+mod transaction_tests;
+mod transactions;
 mod upkeep;
 mod workers;
 
@@ -39,14 +43,16 @@ pub use self::{
     raw::{PartitionHandle, PendingAppend},
 };
 use self::{
-    core::{Core, blocking},
-    offsets::OffsetsTopic,
+    core::{Core, Pending, blocking},
+    state_topic::StateTopic,
     topic::Topic,
+    transactions::Participants,
     upkeep::Upkeep,
 };
 pub use crate::partition::LEADER_EPOCH;
 use crate::{
-    Appended, LogError, LogOptions, TopicDescription, TopicSettings,
+    Appended, LogError, LogOptions, ProducerDescription, ProducerIdentity, TRANSACTIONS_TOPIC,
+    TopicDescription, TopicSettings, Transactions,
     disk::{Disk, LocalDisk, doing},
     group::{Coordinator, OFFSETS_TOPIC, TopicPartitions},
     partition::{Ends, Environment, Fetched, RecoveryReport},
@@ -60,6 +66,7 @@ use crate::{
 pub struct EmbeddedLog {
     core: Arc<Core>,
     groups: Coordinator,
+    transactions: Transactions,
     _upkeep: Arc<Upkeep>,
 }
 
@@ -93,16 +100,38 @@ impl EmbeddedLog {
         let (core, reports) =
             blocking(move || Core::open(root, environment, lock, compression)).await?;
         let core = Arc::new(core);
-        let store = Arc::new(OffsetsTopic::new(Arc::clone(&core))?);
+        let offsets = Arc::new(StateTopic::new(Arc::clone(&core), OFFSETS_TOPIC)?);
         let topics = partition_counts(&core)?;
-        let groups = Coordinator::open(store, topics, clock, groups).await?;
+        let store = Arc::clone(&offsets) as _;
+        let groups = Coordinator::open(store, topics, Arc::clone(&clock), groups).await?;
+        let store = Arc::new(StateTopic::new(Arc::clone(&core), TRANSACTIONS_TOPIC)?);
+        let participants = Participants::new(Arc::clone(&core), offsets, groups.clone());
+        let transactions =
+            Transactions::open(store, Arc::new(participants), groups.clone(), clock).await?;
         let upkeep = Arc::new(Upkeep::start(&core, &options));
-        Ok((Self { core, groups, _upkeep: upkeep }, reports))
+        Ok((Self { core, groups, transactions, _upkeep: upkeep }, reports))
     }
 
     /// The groups' coordinator, for members that come over the network.
     pub const fn coordinator(&self) -> &Coordinator {
         &self.groups
+    }
+
+    /// The transactions' coordinator, for producers that come over the network.
+    pub const fn transactions(&self) -> &Transactions {
+        &self.transactions
+    }
+
+    /// The idempotent producers that a partition remembers, by id.
+    ///
+    /// # Errors
+    /// [`LogError::UnknownTopic`], [`LogError::UnknownPartition`].
+    pub async fn producers(
+        &self,
+        partition: &TopicPartition,
+    ) -> Result<Vec<ProducerDescription>, LogError> {
+        let partition = self.core.partition(partition)?;
+        blocking(move || Ok(partition.producers())).await
     }
 
     /// Stays the same for the life of the folder.
@@ -178,7 +207,9 @@ impl EmbeddedLog {
     ///
     /// # Errors
     /// As [`Self::submit_batch`]; [`LogError::OutOfOrderSequence`];
-    /// [`LogError::ProducerFenced`]; storage failures.
+    /// [`LogError::ProducerFenced`]; [`LogError::InvalidTransactionState`] for a batch of a
+    /// transaction that did not take the partition in, or one outside of the transaction
+    /// that its producer has open there; storage failures.
     ///
     /// # Cancel safety
     /// Dropped, the batch may still be appended.
@@ -195,9 +226,9 @@ impl EmbeddedLog {
     /// this order. Waits only while the log's queue is full.
     ///
     /// # Errors
-    /// [`LogError::CorruptBatch`] for a damaged batch, control batches and batches of
-    /// transactions; [`LogError::InvalidRecord`] for one that was never well formed;
-    /// [`LogError::InvalidRecord`], [`LogError::InvalidTimestamp`] by the topic's
+    /// [`LogError::CorruptBatch`] for a damaged batch; [`LogError::InvalidRecord`] for one
+    /// that was never well formed, and for control batches, which only the log itself
+    /// writes; [`LogError::InvalidRecord`], [`LogError::InvalidTimestamp`] by the topic's
     /// settings; [`LogError::RecordTooLarge`]; [`LogError::InvalidTopic`] for the log's own
     /// topics; unknown topics and partitions.
     pub async fn submit_batch(
@@ -308,24 +339,54 @@ async fn append(
     partition: Option<PartitionId>,
     records: Vec<Record>,
 ) -> Result<Vec<Position>, LogError> {
-    let topic = core.topic(topic)?;
-    let count = records.len();
-    let packed = pack(core, &topic, partition, records).await?;
-    let mut pending = Vec::with_capacity(packed.len());
-    for batch in packed {
-        let to = topic.partition(batch.partition)?;
-        let name = to.name().clone();
-        let handed = core.submit(to, batch.batch, batch.header, None).await?;
-        pending.push((name, batch.places, handed));
-    }
-    let mut positions = vec![None; count];
-    for (partition, places, handed) in pending {
-        let appended = handed.done().await?;
+    let mut positions = vec![None; records.len()];
+    for Submitted { partition, places, pending } in
+        submit(core, topic, partition, records, None).await?
+    {
+        let appended = pending.done().await?;
         for (offset, place) in (appended.base_offset..).zip(places) {
             positions[place] = Some(Position { partition: partition.clone(), offset });
         }
     }
     Ok(positions.into_iter().flatten().collect())
+}
+
+/// A batch of records that was handed over.
+#[derive(Debug)]
+struct Submitted {
+    partition: TopicPartition,
+    /// Indexes into the caller's records, in order.
+    places: Vec<usize>,
+    pending: Pending,
+}
+
+/// Packs records and hands them over, in order; as part of a transaction if it has a
+/// producer.
+async fn submit(
+    core: &Core,
+    topic: &TopicName,
+    partition: Option<PartitionId>,
+    records: Vec<Record>,
+    producer: Option<ProducerIdentity>,
+) -> Result<Vec<Submitted>, LogError> {
+    let topic = core.topic(topic)?;
+    let packed = pack(core, &topic, partition, records, producer).await?;
+    submit_packed(core, &topic, packed).await
+}
+
+async fn submit_packed(
+    core: &Core,
+    topic: &Topic,
+    packed: Vec<produce::Packed>,
+) -> Result<Vec<Submitted>, LogError> {
+    let mut submitted = Vec::with_capacity(packed.len());
+    for batch in packed {
+        let to = topic.partition(batch.partition)?;
+        let partition = to.name().clone();
+        let pending = core.submit(to, batch.batch, batch.header, None).await?;
+        submitted.push(Submitted { partition, places: batch.places, pending });
+    }
+    Ok(submitted)
 }
 
 /// Packs on the caller's thread what is quickly packed, the rest on a blocking one.
@@ -334,15 +395,17 @@ async fn pack(
     topic: &Arc<Topic>,
     partition: Option<PartitionId>,
     records: Vec<Record>,
+    producer: Option<ProducerIdentity>,
 ) -> Result<Vec<produce::Packed>, LogError> {
     let now = core.environment.clock.now();
     let compression = topic.settings().compression.unwrap_or(core.compression);
+    let packing = produce::Packing { compression, now, producer };
     let bytes: usize = records.iter().map(Record::size_bytes).sum();
     if bytes <= courant_model::limits::APPEND_BATCH_BYTES {
-        return produce::pack(topic, partition, records, compression, now);
+        return produce::pack(topic, partition, records, packing);
     }
     let topic = Arc::clone(topic);
-    blocking(move || produce::pack(&topic, partition, records, compression, now)).await
+    blocking(move || produce::pack(&topic, partition, records, packing)).await
 }
 
 fn partition_counts(core: &Core) -> Result<TopicPartitions, LogError> {
@@ -370,7 +433,7 @@ fn lock(folder: &Path) -> Result<File, LogError> {
 
 /// Whether a topic is the log's own.
 pub(crate) fn is_internal(topic: &TopicName) -> bool {
-    topic.as_str() == OFFSETS_TOPIC
+    matches!(topic.as_str(), OFFSETS_TOPIC | TRANSACTIONS_TOPIC)
 }
 
 /// Keeps hands off the log's own topics; reading them is free.

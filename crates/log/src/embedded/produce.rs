@@ -2,15 +2,25 @@
 //!
 //! Gives every record its partition, packs the records of a partition into batches
 //! of a bounded size, and refuses the whole call if one record is too large. The
-//! packing is pure; handing over and waiting is done by the caller.
+//! packing is pure; handing over and waiting is done by the caller. Markers, which
+//! end transactions, are built here too.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use courant_model::{PartitionId, Record, Timestamp, TopicName, limits};
 
-use super::topic::Topic;
+use super::{
+    core::{Core, Pending},
+    topic::Topic,
+};
 use crate::{
-    LogError, Retention,
-    batch::{BatchHeader, BatchSpec, Compression, HEADER_BYTES, encode},
+    LogError, ProducerIdentity, Retention,
+    batch::{
+        self, BatchHeader, BatchSpec, Compression, HEADER_BYTES, Marker, Producer, encode,
+        encode_marker,
+    },
+    partition::Partition,
     partition_of,
 };
 
@@ -32,6 +42,15 @@ const RECORD_OVERHEAD_BYTES: usize = 48;
 /// The same for each of its headers.
 const HEADER_OVERHEAD_BYTES: usize = 10;
 
+/// How the batches of a call are to be built.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Packing {
+    pub(super) compression: Compression,
+    pub(super) now: Timestamp,
+    /// Whose transaction the records belong to, if any.
+    pub(super) producer: Option<ProducerIdentity>,
+}
+
 /// Packs the records of one call.
 ///
 /// # Errors
@@ -41,15 +60,14 @@ pub(super) fn pack(
     topic: &Topic,
     partition: Option<PartitionId>,
     mut records: Vec<Record>,
-    compression: Compression,
-    now: Timestamp,
+    packing: Packing,
 ) -> Result<Vec<Packed>, LogError> {
     let settings = topic.settings();
     let needs_key = settings.cleanup != Retention::Delete;
     for record in &mut records {
         check(&topic.name, record, needs_key)?;
         if record.timestamp == Timestamp::NONE {
-            record.timestamp = now;
+            record.timestamp = packing.now;
         }
     }
     let bytes_max = settings.message_bytes_max.as_usize();
@@ -58,11 +76,31 @@ pub(super) fn pack(
         let mut rest = places.as_slice();
         while !rest.is_empty() {
             let (batch, after) = rest.split_at(batch_length(&records, rest, bytes_max));
-            packed.push(pack_one(&topic.name, partition, &records, batch, compression, bytes_max)?);
+            packed.push(pack_one(&topic.name, partition, &records, batch, packing, bytes_max)?);
             rest = after;
         }
     }
     Ok(packed)
+}
+
+/// Hands the end of a producer's transaction over to a partition.
+///
+/// # Errors
+/// [`LogError::Closed`].
+pub(super) async fn submit_marker(
+    core: &Core,
+    partition: Arc<Partition>,
+    producer: ProducerIdentity,
+    marker: Marker,
+) -> Result<Pending, LogError> {
+    let corrupt = |error: batch::BatchError| LogError::CorruptBatch {
+        partition: partition.name().clone(),
+        why: error.to_string(),
+    };
+    let now = core.environment.clock.now();
+    let bytes = encode_marker(marker, producer.id, producer.epoch, now).map_err(corrupt)?;
+    let header = BatchHeader::parse(&bytes).map_err(corrupt)?;
+    core.submit(partition, bytes, header, Some(marker)).await
 }
 
 fn check(topic: &TopicName, record: &Record, needs_key: bool) -> Result<(), LogError> {
@@ -118,15 +156,20 @@ fn pack_one(
     partition: PartitionId,
     records: &[Record],
     places: &[usize],
-    compression: Compression,
+    packing: Packing,
     bytes_max: usize,
 ) -> Result<Packed, LogError> {
     let numbered = || (0..).zip(places.iter().map(|place| &records[*place]));
-    let corrupt = |error: crate::batch::BatchError| LogError::CorruptBatch {
+    let corrupt = |error: batch::BatchError| LogError::CorruptBatch {
         partition: courant_model::TopicPartition::new(topic.clone(), partition),
         why: error.to_string(),
     };
-    let spec = BatchSpec::plain(places.len(), compression);
+    let Packing { compression, producer, .. } = packing;
+    let spec = BatchSpec {
+        transactional: producer.is_some(),
+        producer: producer.map_or(Producer::NONE, ProducerIdentity::without_sequence),
+        ..BatchSpec::plain(places.len(), compression)
+    };
     let mut batch = encode(&spec, numbered()).map_err(corrupt)?;
     if batch.len() > bytes_max && compression != Compression::None {
         // What does not compress may grow a little; it may still fit as it is.

@@ -8,30 +8,30 @@ use super::*;
 use crate::{
     AutoOffsetReset, Durability, GroupChange, Log, Read, ReadLimit, Retention, Subscription,
     TopicChange, TopicSettings, TopicSpec,
-    batch::{BatchSpec, Compression, Producer, encode},
+    batch::{self, BatchSpec, Compression, Producer, encode},
     disk::fake::FakeDisk,
 };
 
 const LIMIT: ReadLimit = ReadLimit { records: 1_000, bytes: 1 << 20, wait: Duration::ZERO };
 const PATIENT: ReadLimit = ReadLimit { wait: Duration::from_secs(30), ..LIMIT };
 
-fn name(text: &str) -> TopicName {
+pub(super) fn name(text: &str) -> TopicName {
     TopicName::new(text).unwrap()
 }
 
-fn at(topic: &str, partition: i32) -> TopicPartition {
+pub(super) fn at(topic: &str, partition: i32) -> TopicPartition {
     TopicPartition::new(name(topic), partition)
 }
 
-fn spec(topic: &str, partitions: i32) -> TopicSpec {
+pub(super) fn spec(topic: &str, partitions: i32) -> TopicSpec {
     TopicSpec { name: name(topic), partitions, settings: TopicSettings::default() }
 }
 
-fn record(value: impl Into<Bytes>) -> Record {
+pub(super) fn record(value: impl Into<Bytes>) -> Record {
     Record::new(value, Timestamp::from_millis(1_000))
 }
 
-fn by_hand() -> LogOptions {
+pub(super) fn by_hand() -> LogOptions {
     LogOptions {
         clock: Arc::new(ManualClock::at(Timestamp::from_millis(1_000_000))),
         housekeeping: None,
@@ -45,7 +45,7 @@ async fn open(folder: &Path) -> EmbeddedLog {
     log
 }
 
-async fn values(log: &EmbeddedLog, partition: &TopicPartition) -> Vec<String> {
+pub(super) async fn values(log: &EmbeddedLog, partition: &TopicPartition) -> Vec<String> {
     let (mut values, mut next) = (Vec::new(), log.offsets(partition).await.unwrap().start);
     loop {
         let read = log.read(partition, next, LIMIT).await.unwrap();
@@ -388,12 +388,19 @@ async fn hostile_batches_are_refused_and_leave_nothing() {
     let twice = [good.clone(), good.clone()].concat();
     let spec = BatchSpec { transactional: true, ..BatchSpec::plain(1, Compression::None) };
     let transactional = encode(&spec, [(0, &record("a"))]).unwrap();
-    for bytes in [flipped, good[..30].to_vec(), Vec::new(), transactional] {
+    for bytes in [flipped, good[..30].to_vec(), Vec::new()] {
         let refused = log.append_batch(&partition, Bytes::from(bytes)).await;
         assert!(matches!(refused, Err(LogError::CorruptBatch { .. })), "{refused:?}");
     }
-    let refused = log.append_batch(&partition, Bytes::from(twice)).await;
-    assert!(matches!(refused, Err(LogError::InvalidRecord { .. })), "{refused:?}");
+    let now = Timestamp::from_millis(1);
+    let marker = batch::encode_marker(batch::Marker::Commit, 1, 0, now).unwrap().to_vec();
+    let producer = Producer { id: 1, epoch: 0, base_sequence: -1 };
+    let spec = BatchSpec { producer, ..BatchSpec::plain(1, Compression::None) };
+    let unnumbered = encode(&spec, [(0, &record("a"))]).unwrap();
+    for bytes in [twice, transactional, marker, unnumbered] {
+        let refused = log.append_batch(&partition, Bytes::from(bytes)).await;
+        assert!(matches!(refused, Err(LogError::InvalidRecord { .. })), "{refused:?}");
+    }
     assert_eq!(log.offsets(&partition).await.unwrap().end, 0);
 }
 
@@ -581,7 +588,7 @@ async fn a_crash_while_topics_change_leaves_each_as_it_was_or_as_it_is_to_be() {
     panic!("the changes never finished");
 }
 
-async fn on(
+pub(super) async fn on(
     disk: &FakeDisk,
     options: LogOptions,
 ) -> Result<(EmbeddedLog, Vec<RecoveryReport>), LogError> {
@@ -589,7 +596,7 @@ async fn on(
 }
 
 /// Waits until a condition holds; minutes would pass only if it never did.
-async fn eventually(condition: impl AsyncFn() -> bool) {
+pub(super) async fn eventually(condition: impl AsyncFn() -> bool) {
     let waiting = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(1)).await;
@@ -598,7 +605,9 @@ async fn eventually(condition: impl AsyncFn() -> bool) {
     tokio::time::timeout(Duration::from_secs(60), waiting).await.expect("it comes true");
 }
 
-async fn assigned(member: &mut dyn crate::GroupMember) -> Vec<Box<dyn crate::PartitionReader>> {
+pub(super) async fn assigned(
+    member: &mut dyn crate::GroupMember,
+) -> Vec<Box<dyn crate::PartitionReader>> {
     match member.next_change().await.unwrap() {
         GroupChange::Assigned(readers) => readers,
         other => panic!("expected partitions, got {other:?}"),

@@ -8,7 +8,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use courant_model::{Clock, Positions, Timestamp, TopicName, TopicPartition, limits};
+use courant_model::{Clock, Positions, Record, Timestamp, TopicName, TopicPartition, limits};
 use tokio::{
     sync::{oneshot, watch},
     task::JoinHandle,
@@ -25,12 +25,13 @@ use super::{
     reader::PartitionSource,
     records::{GroupRecord, StoredOffset},
     shared::{self, Shared, State, unknown_group},
-    store::OffsetStore,
-    writer::{self, Write},
+    writer::{self, Change, Write},
 };
 use crate::{
     Committed, GroupDescription, GroupOffset, GroupState, GroupSummary, LogError,
-    MemberDescription, api::CommittedOffsets,
+    MemberDescription,
+    api::CommittedOffsets,
+    state::{StateBatch, StateStore},
 };
 
 /// How groups behave; the names in brackets are Kafka's.
@@ -113,23 +114,29 @@ impl Coordinator {
     /// # Panics
     /// Outside a tokio runtime.
     pub async fn open(
-        store: Arc<dyn OffsetStore>,
+        store: Arc<dyn StateStore>,
         topics: TopicPartitions,
         clock: Arc<dyn Clock>,
         options: GroupOptions,
     ) -> Result<Self, LogError> {
         let mut state = State::default();
         store
-            .replay(&mut |record| match GroupRecord::decode(&record) {
-                Ok(Some(record)) => state.table.apply(record),
-                Ok(None) => {}
-                Err(error) => tracing::error!(%error, "a group's record is skipped"),
+            .replay(&mut |batch| match batch {
+                StateBatch::Records(records) => {
+                    decoded(&records).for_each(|record| state.table.apply(record));
+                }
+                StateBatch::Transactional { producer, records } => decoded(&records)
+                    .for_each(|record| state.table.apply_pending(producer.id, record)),
+                StateBatch::End { producer, marker } => {
+                    state.table.end_transaction(producer.id, marker);
+                }
             })
             .await?;
         let mut repairs = state.table.forget_topics(|topic| !topics.contains_key(topic));
         repairs.extend(state.table.bury_members(clock.now()));
         if !repairs.is_empty() {
-            state.writes.push(Write { records: repairs, done: None, _permit: None });
+            let change = Change::Records(repairs);
+            state.writes.push(Write { change, done: None, _permit: None });
         }
         let shared = Arc::new(Shared::new(store, topics, clock, options, state));
         let tasks = vec![
@@ -294,6 +301,22 @@ impl Coordinator {
         membership: &Membership,
         offsets: Vec<(TopicPartition, Committed)>,
     ) -> Result<(), LogError> {
+        let records = self.offset_records(group, offsets)?;
+        let shared = &self.shared;
+        self.shared
+            .write(|state| {
+                shared.check_commit(state, group, membership, false)?;
+                Ok(records)
+            })
+            .await
+    }
+
+    /// The records of a commit, if every offset in it could be committed.
+    pub(super) fn offset_records(
+        &self,
+        group: &str,
+        offsets: Vec<(TopicPartition, Committed)>,
+    ) -> Result<Vec<GroupRecord>, LogError> {
         check_group_id(group)?;
         let committed_at = self.shared.clock.now();
         for (partition, committed) in &offsets {
@@ -304,14 +327,7 @@ impl Coordinator {
             partition,
             value: Some(StoredOffset { offset, metadata, committed_at }),
         };
-        let records = offsets.into_iter().map(record).collect();
-        let shared = &self.shared;
-        self.shared
-            .write(|state| {
-                shared.check_commit(state, group, membership)?;
-                Ok(records)
-            })
-            .await
+        Ok(offsets.into_iter().map(record).collect())
     }
 
     /// Whether one offset could be committed by what it is; who commits is not asked.
@@ -452,7 +468,7 @@ impl Coordinator {
             .write(|state| {
                 state.check_empty(group)?;
                 state.check_room(group)?;
-                Ok(positions.iter().map(record).collect())
+                Ok(positions.iter().map(record).collect::<Vec<_>>())
             })
             .await
     }
@@ -549,7 +565,8 @@ impl Coordinator {
                 state.drop_live(&id);
             }
             state.consumers.clear();
-            state.writes.push(Write { records: Vec::new(), done: Some(done_to), _permit: None });
+            let change = Change::Records(Vec::new());
+            state.writes.push(Write { change, done: Some(done_to), _permit: None });
         }
         self.shared.writes_waiting.notify_one();
         self.shared.deadline_moved.notify_one();
@@ -570,6 +587,17 @@ impl Coordinator {
         let state = self.shared.state.lock();
         state.live.get(group).map_or(-1, |live| live.machine.generation())
     }
+}
+
+/// What of the records is known and whole.
+fn decoded(records: &[Record]) -> impl Iterator<Item = GroupRecord> {
+    records.iter().filter_map(|record| match GroupRecord::decode(record) {
+        Ok(record) => record,
+        Err(error) => {
+            tracing::error!(%error, "a group's record is skipped");
+            None
+        }
+    })
 }
 
 pub(super) fn check_group_id(group: &str) -> Result<(), LogError> {

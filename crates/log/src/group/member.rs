@@ -18,7 +18,7 @@ use super::{
     coordinator::Coordinator,
     driver::Driver,
     reader::{GroupReader, PartitionSource},
-    seat::{Seat, SeatCommitter, Standing},
+    seat::{MemberOffsets, Seat, Standing},
 };
 use crate::{
     AutoOffsetReset, Committer, GroupChange, GroupMember, LogError, PartitionReader, Subscription,
@@ -39,6 +39,7 @@ impl Coordinator {
         self.check_subscription(&subscription)?;
         let seat = Arc::new(Seat {
             coordinator: self.clone(),
+            source,
             group: subscription.group,
             instance_id: subscription.instance_id,
             standing: watch::Sender::new(Standing { generation: -1, ..Standing::default() }),
@@ -59,7 +60,7 @@ impl Coordinator {
             joining.answer = ready;
         }
         let driver = tokio::spawn(driver.run(joining));
-        Ok(Box::new(Member { seat, source, reset: subscription.reset, driver }))
+        Ok(Box::new(Member { seat, reset: subscription.reset, driver }))
     }
 
     fn check_subscription(&self, subscription: &Subscription) -> Result<(), LogError> {
@@ -79,7 +80,6 @@ impl Coordinator {
 #[derive(Debug)]
 struct Member {
     seat: Arc<Seat>,
-    source: Arc<dyn PartitionSource>,
     reset: AutoOffsetReset,
     driver: JoinHandle<()>,
 }
@@ -130,7 +130,7 @@ impl Member {
         let mut readers = Vec::with_capacity(added.len());
         for partition in added {
             let committed = self.seat.coordinator.committed_on(&self.seat.group, &partition);
-            let source = Arc::clone(&self.source);
+            let source = Arc::clone(&self.seat.source);
             match GroupReader::open(source, partition, committed, self.reset).await {
                 Ok(reader) => readers.push(Box::new(reader) as Box<dyn PartitionReader>),
                 Err(LogError::UnknownTopic { .. } | LogError::UnknownPartition { .. }) => {}
@@ -169,7 +169,7 @@ impl GroupMember for Member {
     }
 
     fn committer(&self) -> Box<dyn Committer> {
-        Box::new(SeatCommitter(Arc::clone(&self.seat)))
+        Box::new(MemberOffsets(Arc::clone(&self.seat)))
     }
 
     async fn leave(self: Box<Self>) -> Result<(), LogError> {

@@ -4,11 +4,12 @@
 //! process ([`Coordinator::subscribe`]) and members behind a network protocol
 //! ([`Coordinator::join`], `sync`, `heartbeat`, `leave`) meet in the same state
 //! machine, which is Kafka's classic one. Offsets are records of an internal,
-//! compacted topic that the log keeps behind [`OffsetStore`].
+//! compacted topic that the log keeps behind [`crate::state::StateStore`]; those of open
+//! transactions wait there for their marker.
 //!
 //! Invariant: within one generation a partition has at most one owner, and an
 //! offset is answered as committed only once it is durable. Groups of the newer protocol
-//! (KIP-848) are [`consumer`]. Not here: offsets inside transactions.
+//! (KIP-848) are [`consumer`]. Not here: who may write in a transaction, and when it ends.
 
 mod assign;
 mod consumer;
@@ -21,11 +22,10 @@ mod reader;
 mod records;
 mod seat;
 mod shared;
-mod store;
 mod table;
 #[cfg(test)]
 mod tests;
-mod wire;
+mod transactions;
 mod writer;
 
 pub use assign::{AssignmentStrategy, Assignments, Candidate, TopicPartitions};
@@ -43,5 +43,10 @@ pub use protocol::{
     StickyUserData, cooperative_generation, cooperative_user_data,
 };
 pub use reader::PartitionSource;
-pub use store::{OFFSETS_TOPIC, OffsetStore};
-pub use wire::Malformed;
+pub use seat::MemberOffsets;
+pub use transactions::StableOffsets;
+
+pub use crate::wire::Malformed;
+
+/// Name of the internal topic, Kafka's own; it is not listed among the topics.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";

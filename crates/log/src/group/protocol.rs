@@ -14,7 +14,9 @@ use courant_model::{TopicName, TopicPartition};
 use super::{
     assign::{AssignmentStrategy, Candidate},
     machine::JoinedMember,
-    wire::{Malformed, Wire, put_count, put_nullable_bytes, put_nullable_string, put_string},
+};
+use crate::wire::{
+    Malformed, Wire, put_count, put_nullable_bytes, put_nullable_string, put_string,
 };
 
 /// Kafka's name for the kind of group that shares partitions.

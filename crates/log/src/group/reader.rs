@@ -9,17 +9,20 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use courant_model::{Offset, TopicPartition};
 
+use super::seat::MemberOffsets;
 use crate::{
-    AutoOffsetReset, Committed, Log, LogError, PartitionOffsets, PartitionReader, Read, ReadLimit,
+    AutoOffsetReset, Committed, LogError, PartitionOffsets, PartitionReader, Read, ReadLimit,
+    TransactionalProducer,
 };
 
-/// What members need of a log: where partitions begin and end, and their records.
+/// What members need of a log: where partitions begin and end, their records, and a
+/// way to write together with what they commit.
 #[async_trait]
 pub trait PartitionSource: Send + Sync + std::fmt::Debug + 'static {
     /// First and next offset of a partition.
     ///
     /// # Errors
-    /// As [`Log::offsets`].
+    /// As [`crate::Log::offsets`].
     async fn partition_offsets(
         &self,
         partition: &TopicPartition,
@@ -28,32 +31,24 @@ pub trait PartitionSource: Send + Sync + std::fmt::Debug + 'static {
     /// Reads records, waiting for the first one.
     ///
     /// # Errors
-    /// As [`Log::read`].
+    /// As [`crate::Log::read`].
     async fn read_partition(
         &self,
         partition: &TopicPartition,
         from: Offset,
         limit: ReadLimit,
     ) -> Result<Read, LogError>;
-}
 
-#[async_trait]
-impl<L: Log> PartitionSource for L {
-    async fn partition_offsets(
+    /// A producer whose transactions also take in what a member commits.
+    ///
+    /// # Errors
+    /// As [`crate::Committer::transactional_producer`].
+    async fn transactional_producer(
         &self,
-        partition: &TopicPartition,
-    ) -> Result<PartitionOffsets, LogError> {
-        self.offsets(partition).await
-    }
-
-    async fn read_partition(
-        &self,
-        partition: &TopicPartition,
-        from: Offset,
-        limit: ReadLimit,
-    ) -> Result<Read, LogError> {
-        self.read(partition, from, limit).await
-    }
+        offsets: MemberOffsets,
+        id: &str,
+        timeout: Duration,
+    ) -> Result<Box<dyn TransactionalProducer>, LogError>;
 }
 
 /// How long one read waits before it asks again; an append ends it at once.

@@ -18,8 +18,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use courant_model::{Offset, Record, Timestamp, TopicPartition};
 
-use super::wire::{Malformed, Wire, put_nullable_string, put_string};
-use crate::Committed;
+use crate::{
+    Committed,
+    wire::{Malformed, Wire, put_nullable_string, put_string},
+};
 
 /// One change to what is known of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]

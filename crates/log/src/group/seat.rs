@@ -17,12 +17,14 @@ use tokio::sync::watch;
 use super::{
     coordinator::{Coordinator, Joining},
     machine::{JoinRequest, Membership},
+    reader::PartitionSource,
 };
 use crate::{Committed, Committer, LogError, TransactionalProducer};
 
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) coordinator: Coordinator,
+    pub(super) source: Arc<dyn PartitionSource>,
     pub(super) group: String,
     pub(super) instance_id: Option<String>,
     pub(super) standing: watch::Sender<Standing>,
@@ -147,11 +149,53 @@ impl Seat {
     }
 }
 
-/// Commits for one member, from any task.
+/// A member's right to commit, for as long as it has its partitions, from any task.
 #[derive(Debug, Clone)]
-pub(super) struct SeatCommitter(pub(super) Arc<Seat>);
+pub struct MemberOffsets(pub(super) Arc<Seat>);
 
-impl SeatCommitter {
+impl MemberOffsets {
+    pub(crate) fn group(&self) -> &str {
+        &self.0.group
+    }
+
+    /// Commits offsets by `commit`, which is called again when the group was between
+    /// two generations.
+    pub(crate) async fn commit_with<F>(
+        &self,
+        positions: &Positions,
+        metadata: &str,
+        commit: impl Fn(Membership, Vec<(TopicPartition, Committed)>) -> F + Send + Sync,
+    ) -> Result<(), LogError>
+    where
+        F: Future<Output = Result<(), LogError>> + Send,
+    {
+        loop {
+            let mut news = self.0.standing.subscribe();
+            let membership = self.allowed(positions).await?;
+            let generation = membership.generation;
+            let committed =
+                |offset: &i64| Committed { offset: *offset, metadata: metadata.to_owned() };
+            let offsets = positions.iter().map(|(at, offset)| (at.clone(), committed(offset)));
+            match commit(membership, offsets.collect()).await {
+                // The group is between two generations and the driver is about to learn
+                // of it; what then still is the owner's may be committed.
+                Err(
+                    LogError::RebalanceInProgress { .. }
+                    | LogError::IllegalGeneration { .. }
+                    | LogError::UnknownMember { .. },
+                ) => {
+                    let moved_on = |standing: &Standing| {
+                        standing.ended.is_some()
+                            || !standing.synced
+                            || standing.generation != generation
+                    };
+                    news.wait_for(moved_on).await.map_err(|_| LogError::Closed)?;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
     /// Waits until commits are possible and answers for whom they are; refuses what
     /// the owner does not have.
     async fn allowed(&self, positions: &Positions) -> Result<Membership, LogError> {
@@ -183,33 +227,13 @@ impl SeatCommitter {
 }
 
 #[async_trait]
-impl Committer for SeatCommitter {
+impl Committer for MemberOffsets {
     async fn commit(&self, positions: &Positions, metadata: &str) -> Result<(), LogError> {
         let seat = &self.0;
-        loop {
-            let mut news = seat.standing.subscribe();
-            let membership = self.allowed(positions).await?;
-            let committed =
-                |offset: &i64| Committed { offset: *offset, metadata: metadata.to_owned() };
-            let offsets = positions.iter().map(|(at, offset)| (at.clone(), committed(offset)));
-            match seat.coordinator.commit(&seat.group, &membership, offsets.collect()).await {
-                // The group is between two generations and the driver is about to learn
-                // of it; what then still is the owner's may be committed.
-                Err(
-                    LogError::RebalanceInProgress { .. }
-                    | LogError::IllegalGeneration { .. }
-                    | LogError::UnknownMember { .. },
-                ) => {
-                    let moved_on = |standing: &Standing| {
-                        standing.ended.is_some()
-                            || !standing.synced
-                            || standing.generation != membership.generation
-                    };
-                    news.wait_for(moved_on).await.map_err(|_| LogError::Closed)?;
-                }
-                outcome => return outcome,
-            }
-        }
+        self.commit_with(positions, metadata, |membership, offsets| async move {
+            seat.coordinator.commit(&seat.group, &membership, offsets).await
+        })
+        .await
     }
 
     async fn committed(&self, partition: &TopicPartition) -> Result<Option<Committed>, LogError> {
@@ -218,11 +242,10 @@ impl Committer for SeatCommitter {
 
     async fn transactional_producer(
         &self,
-        _id: &str,
-        _timeout: Duration,
+        id: &str,
+        timeout: Duration,
     ) -> Result<Box<dyn TransactionalProducer>, LogError> {
-        let (action, state) = ("begin", "no coordinator");
-        Err(LogError::InvalidTransactionState { producer_id: -1, action, state })
+        self.0.source.transactional_producer(self.clone(), id, timeout).await
     }
 
     fn clone_box(&self) -> Box<dyn Committer> {

@@ -26,16 +26,15 @@ use super::{
     machine::{Answer, Group, Joined, MemberSnapshot, Membership, Synced, Ticket},
     protocol::{CONSUMER_PROTOCOL, MemberSubscription},
     records::{GroupRecord, StoredGroup},
-    store::OffsetStore,
     table::Table,
-    writer::Write,
+    writer::{Change, Write},
 };
-use crate::{GroupState, LogError};
+use crate::{GroupState, LogError, state::StateStore};
 
 /// What the coordinator's handles and tasks have in common.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) store: Arc<dyn OffsetStore>,
+    pub(super) store: Arc<dyn StateStore>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) writes_waiting: Notify,
     pub(super) options: GroupOptions,
@@ -84,7 +83,7 @@ pub(super) struct Turn<'a> {
 
 impl Shared {
     pub(super) fn new(
-        store: Arc<dyn OffsetStore>,
+        store: Arc<dyn StateStore>,
         topics: TopicPartitions,
         clock: Arc<dyn Clock>,
         options: GroupOptions,
@@ -159,7 +158,8 @@ impl Shared {
 
     /// Queues records that nobody waits for.
     pub(super) fn note(&self, state: &mut State, records: Vec<GroupRecord>) {
-        state.writes.push(Write { records, done: None, _permit: None });
+        let change = Change::Records(records);
+        state.writes.push(Write { change, done: None, _permit: None });
         self.writes_waiting.notify_one();
     }
 
@@ -184,21 +184,28 @@ impl Shared {
     }
 
     /// Whether these offsets may be committed, by a member of either kind of group
-    /// or from outside.
+    /// or from outside. A transaction's offsets may come from somebody who knows of no
+    /// members, and in the middle of a rebalance.
     pub(super) fn check_commit(
         &self,
         state: &mut State,
         group: &str,
         membership: &Membership,
+        transactional: bool,
     ) -> Result<(), LogError> {
         let Membership { member_id, generation, .. } = membership;
+        if transactional && membership.is_none() {
+            return state.check_room(group);
+        }
         if state.consumers.contains_key(group) {
             return self.act_consumer(state, group, |machine, _| {
                 machine.check_member(member_id, *generation)
             })?;
         }
-        let check = self
-            .act(state, group, false, |turn| turn.machine.check_commit(membership, turn.now_ms));
+        let check = self.act(state, group, false, |turn| match transactional {
+            true => turn.machine.check_transactional_commit(membership, turn.now_ms),
+            false => turn.machine.check_commit(membership, turn.now_ms),
+        });
         match check {
             Err(LogError::UnknownGroup { .. }) if *generation < 0 => state.check_room(group),
             Err(LogError::UnknownGroup { group }) => {
@@ -231,9 +238,9 @@ impl Shared {
     }
 
     /// Queues what `decide` allows and waits until it is durable.
-    pub(super) async fn write(
+    pub(super) async fn write<C: Into<Change>>(
         &self,
-        decide: impl FnOnce(&mut State) -> Result<Vec<GroupRecord>, LogError>,
+        decide: impl FnOnce(&mut State) -> Result<C, LogError>,
     ) -> Result<(), LogError> {
         let permit = Arc::clone(&self.commits).acquire_owned().await.ok();
         let (done_to, done) = oneshot::channel();
@@ -242,8 +249,8 @@ impl Shared {
             if state.closed {
                 return Err(LogError::Closed);
             }
-            let records = decide(&mut state)?;
-            state.writes.push(Write { records, done: Some(done_to), _permit: permit });
+            let change = decide(&mut state)?.into();
+            state.writes.push(Write { change, done: Some(done_to), _permit: permit });
         }
         self.writes_waiting.notify_one();
         done.await.unwrap_or(Err(LogError::Closed))
@@ -251,7 +258,7 @@ impl Shared {
 
     /// Waits until everything that was allowed so far is in the table.
     pub(super) async fn flush(&self) -> Result<(), LogError> {
-        self.write(|_| Ok(Vec::new())).await
+        self.write(|_| Ok(Change::Records(Vec::new()))).await
     }
 
     pub(super) async fn expire(&self, now: Timestamp) -> Result<(), LogError> {
@@ -282,7 +289,7 @@ impl Shared {
         let mut records = 0;
         let fit = state.writes.iter().take_while(|write| {
             let first = records == 0;
-            records += write.records.len();
+            records += write.change.len();
             first || records <= records_max
         });
         let fit = fit.count();
@@ -294,7 +301,7 @@ impl Shared {
         let mut state = self.state.lock();
         for write in batch {
             match outcome {
-                Ok(()) => write.records.into_iter().for_each(|record| state.table.apply(record)),
+                Ok(()) => state.take_over(write.change),
                 Err(error) if write.done.is_none() => {
                     tracing::warn!(%error, "a group's generation was not kept; members rejoin after a restart all the same");
                 }
@@ -351,6 +358,18 @@ impl Shared {
 }
 
 impl State {
+    /// Takes a durable change over into the table.
+    fn take_over(&mut self, change: Change) {
+        let table = &mut self.table;
+        match change {
+            Change::Records(records) => records.into_iter().for_each(|one| table.apply(one)),
+            Change::Pending(producer, records) => {
+                records.into_iter().for_each(|one| table.apply_pending(producer.id, one));
+            }
+            Change::End(producer, marker) => table.end_transaction(producer.id, marker),
+        }
+    }
+
     pub(super) const fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         self.tickets

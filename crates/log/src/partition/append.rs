@@ -122,16 +122,16 @@ impl Partition {
 
     /// Decides on one batch and puts it into the buffer.
     fn stage(&self, writer: &mut Writer, round: &mut Round<'_>, request: AppendRequest) {
+        if request.marker.is_some() {
+            self.admitted.lock().remove(&request.header.producer.id);
+        }
         if round.broken.is_none() {
             round.broken = self.failed(writer).or_else(|| self.make_room(writer, round, &request));
         }
         if let Some(error) = &round.broken {
             return answer(request.answer, Err(error.clone()));
         }
-        let verdict = match writer.producers.check(&self.name, &request.header) {
-            _ if request.marker.is_some() => Ok(Verdict::Append),
-            verdict => verdict,
-        };
+        let verdict = self.judge(writer, &request);
         let append_time = self.environment.clock.now();
         let appended = match verdict {
             Err(error) => return answer(request.answer, Err(error)),
@@ -155,6 +155,32 @@ impl Partition {
             }
         };
         round.staged.push(Staged { answer: request.answer, appended, _room: request.room });
+    }
+
+    /// Whether a batch may be appended, by who wrote it.
+    fn judge(&self, writer: &Writer, request: &AppendRequest) -> Result<Verdict, LogError> {
+        if request.marker.is_some() {
+            return Ok(Verdict::Append);
+        }
+        let producer = request.header.producer;
+        let verdict = writer.producers.check(&self.name, &request.header)?;
+        if verdict != Verdict::Append {
+            return Ok(verdict);
+        }
+        let refused = |action, state| {
+            let producer_id = producer.id;
+            Err(LogError::InvalidTransactionState { producer_id, action, state })
+        };
+        if !request.header.is_transactional() {
+            return match writer.producers.is_open(producer.id) {
+                true => refused("append outside of it", "Ongoing"),
+                false => Ok(verdict),
+            };
+        }
+        match self.admitted.lock().get(&producer.id) {
+            Some(epoch) if *epoch == producer.epoch => Ok(verdict),
+            _ => refused("append", "not begun on this partition"),
+        }
     }
 
     /// Starts a new segment if the batch does not fit the active one any more.

@@ -11,7 +11,7 @@
 //! exchange. Offsets never change; batches keep their producers and sequences.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     sync::Arc,
@@ -23,6 +23,7 @@ use super::{
     Partition,
     files::{StateFile, offset_of},
     producers::AbortedTransaction,
+    read::between,
 };
 use crate::{
     LogError, TopicSettings,
@@ -53,6 +54,9 @@ struct Rules {
     now_ms: i64,
     /// For tombstones that are met for the first time.
     horizon_ms: i64,
+    /// Producers of whose latest transaction, seen from where the rewriting is, records
+    /// were kept: its marker has to stay, or it would be open for ever.
+    unended: HashSet<i64>,
 }
 
 /// What becomes of a batch.
@@ -91,21 +95,29 @@ impl Partition {
         if total == 0 || !(due || waits_long || is_worth_it) {
             return Ok(());
         }
-        let rules = self.rules(&closed, state, settings, now)?;
+        let mut rules = self.rules(&closed, state, settings, now)?;
         let mut next_horizon: Option<i64> = None;
         for run in runs(&closed, settings.segment_bytes.as_bytes()) {
             if self.check_running().is_err() {
                 return Ok(());
             }
-            let rewritten = self.rewrite(run, &rules)?;
+            let rewritten = self.rewrite(run, &mut rules)?;
             next_horizon = next_horizon.into_iter().chain(rewritten.next_horizon).min();
         }
+        self.forget_aborted(closed.last().map_or(0, |segment| segment.next()));
         let mut state = self.state.lock();
         state.compacted_to = rules.covered_to;
         state.next_horizon = next_horizon;
         state
             .store(&*self.environment.disk, &self.folder)
             .map_err(|error| self.storage_error("compacting", error))
+    }
+
+    /// No record of these is left; who reads now reads the rewritten segments.
+    fn forget_aborted(&self, below: Offset) {
+        let mut writer = self.writer.lock();
+        writer.producers.forget_aborted(below);
+        self.publish_aborted(&writer);
     }
 
     /// The closed and synced segments without open transactions whose records have
@@ -141,10 +153,11 @@ impl Partition {
             latest: HashMap::new(),
             covered_to: end,
             start: state.start_offset,
-            aborted: self.aborted_between(state.start_offset, end),
+            aborted: between(&self.aborted(), state.start_offset, end),
             last_batches: self.writer.lock().producers.last_batches().collect(),
             now_ms,
             horizon_ms: now_ms.saturating_add(settings.tombstone_retention.as_millis()),
+            unended: HashSet::new(),
         };
         let mut bytes = 0;
         for segment in closed.iter().filter(|segment| segment.next() > state.compacted_to) {
@@ -194,7 +207,7 @@ impl Partition {
     }
 
     /// The second pass over neighbouring segments, which become one.
-    fn rewrite(&self, run: &[Arc<Segment>], rules: &Rules) -> Result<Rewritten, LogError> {
+    fn rewrite(&self, run: &[Arc<Segment>], rules: &mut Rules) -> Result<Rewritten, LogError> {
         let disk = &*self.environment.disk;
         let failed = |error| self.storage_error("compacting", error);
         let (first, end) = (&run[0], run.last().map_or(0, |segment| segment.next()));
@@ -212,6 +225,7 @@ impl Partition {
                     Fate::Rewritten(bytes) => bytes,
                 };
                 let horizon = BatchHeader::parse(kept).ok().and_then(|h| h.delete_horizon());
+                let horizon = horizon.filter(|horizon| *horizon > rules.now_ms);
                 outcome.next_horizon = outcome.next_horizon.into_iter().chain(horizon).min();
                 output.write(kept).map_err(failed)?;
             }
@@ -244,9 +258,13 @@ impl Partition {
         Ok(())
     }
 
-    fn fate(&self, rules: &Rules, found: &ScannedBatch) -> Result<Fate, LogError> {
+    fn fate(&self, rules: &mut Rules, found: &ScannedBatch) -> Result<Fate, LogError> {
         let header = &found.header;
         let passed = header.delete_horizon().is_some_and(|horizon| horizon <= rules.now_ms);
+        let ends_what_is_kept = header.is_control() && rules.unended.remove(&header.producer.id);
+        if ends_what_is_kept {
+            return Ok(Fate::Same);
+        }
         if header.last_offset() < rules.start || (header.is_control() && passed) {
             return Ok(Fate::Gone);
         }
@@ -258,6 +276,9 @@ impl Partition {
                 tombstones |= record.record.value.is_none();
                 kept.push(record);
             }
+        }
+        if header.is_transactional() && !header.is_control() && !kept.is_empty() {
+            rules.unended.insert(header.producer.id);
         }
         let is_last = rules.last_batches.get(&header.producer.id) == Some(&header.base_offset);
         if kept.is_empty() && !is_last {

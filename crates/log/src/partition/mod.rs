@@ -38,7 +38,7 @@ pub use self::append::LEADER_EPOCH;
 use self::{append::Queue, files::StateFile, producers::Producers, read::Hints};
 pub use self::{producers::AbortedTransaction, read::Fetched, recovery::RecoveryReport};
 use crate::{
-    Durability, LogError, PartitionOffsets, TopicSettings,
+    Durability, LogError, PartitionOffsets, ProducerDescription, ProducerIdentity, TopicSettings,
     disk::{Disk, doing},
     segment::{Segment, SegmentError},
 };
@@ -68,6 +68,10 @@ pub(crate) struct Partition {
     segments: RwLock<BTreeMap<Offset, Arc<Segment>>>,
     ends: watch::Sender<Ends>,
     aborted: RwLock<Arc<Vec<AbortedTransaction>>>,
+    /// The epoch of every producer whose transaction takes this partition in, until its
+    /// marker comes. Looked at where a batch gets its place, so that none can come
+    /// between the marker and the end of its transaction.
+    admitted: Mutex<BTreeMap<i64, i16>>,
     hints: Mutex<Hints>,
     /// One removal or compaction at a time. Taken before all others.
     upkeep: Mutex<()>,
@@ -143,6 +147,21 @@ impl Partition {
         let start = self.start().min(end);
         let size_bytes = self.segments.read().values().map(|segment| segment.bytes()).sum();
         PartitionOffsets { start, end, last_stable, size_bytes }
+    }
+
+    /// Lets a producer's transactional batches in until its next marker.
+    pub(crate) fn admit(&self, producer: ProducerIdentity) {
+        self.admitted.lock().insert(producer.id, producer.epoch);
+    }
+
+    /// The idempotent producers that are remembered. Waits for a round of appends.
+    pub(crate) fn producers(&self) -> Vec<ProducerDescription> {
+        self.writer.lock().producers.describe()
+    }
+
+    /// Who has an open transaction. Waits for a round of appends.
+    pub(crate) fn open_transactions(&self) -> Vec<ProducerIdentity> {
+        self.writer.lock().producers.open().collect()
     }
 
     /// Fails once the partition has stopped.

@@ -16,7 +16,7 @@ use courant_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Appended, LogError,
+    Appended, LogError, ProducerDescription, ProducerIdentity,
     batch::{BatchHeader, Marker, advance_sequence},
 };
 
@@ -101,6 +101,10 @@ impl Producers {
                 current: state.epoch,
             });
         }
+        if producer.base_sequence < 0 {
+            // Built in this process, which appends nothing twice.
+            return Ok(Verdict::Append);
+        }
         let newer = producer.epoch > state.epoch;
         let last_sequence = header.last_sequence();
         if !newer && let Some(sent) = state.find(producer.base_sequence, last_sequence) {
@@ -146,17 +150,11 @@ impl Producers {
             self.end_transaction(header, marker);
             return;
         }
-        state.batches.push_back(SentBatch {
-            first_sequence: header.producer.base_sequence,
-            last_sequence: header.last_sequence(),
-            base_offset: header.base_offset,
-            last_offset: header.last_offset(),
-            append_time: at,
-        });
-        if state.batches.len() > PRODUCER_BATCHES_KEPT {
-            state.batches.pop_front();
+        if header.producer.base_sequence >= 0 {
+            state.push(header, at);
         }
-        if header.is_transactional() {
+        // Compaction leaves an empty shell only of a transaction that has ended.
+        if header.is_transactional() && header.count > 0 {
             self.open.entry(id).or_insert(header.base_offset);
         }
     }
@@ -189,6 +187,29 @@ impl Producers {
         self.open.values().min().copied()
     }
 
+    /// Whether the producer has an open transaction here.
+    pub(super) fn is_open(&self, producer_id: i64) -> bool {
+        self.open.contains_key(&producer_id)
+    }
+
+    /// Who has an open transaction here.
+    pub(super) fn open(&self) -> impl Iterator<Item = ProducerIdentity> {
+        self.open.keys().map(|&id| {
+            let epoch = self.producers.get(&id).map_or(0, |state| state.epoch);
+            ProducerIdentity { id, epoch }
+        })
+    }
+
+    pub(super) fn describe(&self) -> Vec<ProducerDescription> {
+        let describe = |(&id, state): (&i64, &ProducerState)| ProducerDescription {
+            producer: ProducerIdentity { id, epoch: state.epoch },
+            last_sequence: state.batches.back().map_or(-1, |last| last.last_sequence),
+            last_seen: state.seen_at,
+            open_from: self.open.get(&id).copied(),
+        };
+        self.producers.iter().map(describe).collect()
+    }
+
     pub(super) fn aborted(&self) -> &[AbortedTransaction] {
         &self.aborted
     }
@@ -199,6 +220,12 @@ impl Producers {
         self.producers
             .iter()
             .filter_map(|(id, state)| Some((*id, state.batches.back()?.base_offset)))
+    }
+
+    /// Forgets the aborted transactions whose records compaction has taken away, all
+    /// that ended below `offset`.
+    pub(super) fn forget_aborted(&mut self, offset: Offset) {
+        self.aborted.retain(|aborted| aborted.last_offset >= offset);
     }
 
     /// Forgets aborted transactions below the log's start, and producers not seen
@@ -219,6 +246,19 @@ impl Producers {
 impl ProducerState {
     const fn new(epoch: i16, seen_at: Timestamp) -> Self {
         Self { epoch, batches: VecDeque::new(), seen_at }
+    }
+
+    fn push(&mut self, header: &BatchHeader, append_time: Timestamp) {
+        self.batches.push_back(SentBatch {
+            first_sequence: header.producer.base_sequence,
+            last_sequence: header.last_sequence(),
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            append_time,
+        });
+        if self.batches.len() > PRODUCER_BATCHES_KEPT {
+            self.batches.pop_front();
+        }
     }
 
     fn find(&self, first: i32, last: i32) -> Option<&SentBatch> {

@@ -116,19 +116,19 @@ impl Partition {
         committed: bool,
     ) -> Result<Fetched, LogError> {
         let ends = self.ends();
+        let known = self.aborted();
         let before = if committed { ends.last_stable } else { ends.end };
         let (batches, next) = self.read_raw(from, bytes, before)?;
-        let aborted = if committed { self.aborted_between(from, next) } else { Vec::new() };
+        let aborted = if committed { between(&known, from, next) } else { Vec::new() };
         let next = if batches.is_empty() { from } else { next };
         let (start, end, last_stable) = (self.start(), ends.end, ends.last_stable);
         Ok(Fetched { batches, next, start, end, last_stable, aborted })
     }
 
-    /// Aborted transactions with records in the range.
-    pub(crate) fn aborted_between(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
-        let aborted = Arc::clone(&self.aborted.read());
-        let reaches = |t: &&AbortedTransaction| t.first_offset < to && t.last_offset >= from;
-        aborted.iter().filter(reaches).copied().collect()
+    /// All aborted transactions. Taken before their records are read: compaction takes
+    /// the records away first, and forgets the transaction then.
+    pub(super) fn aborted(&self) -> Arc<Vec<AbortedTransaction>> {
+        Arc::clone(&self.aborted.read())
     }
 
     /// Committed records from `from` on, as many as there are and fit.
@@ -137,8 +137,9 @@ impl Partition {
     /// As [`Self::read_raw`], and [`LogError::CorruptBatch`] for damaged records.
     pub(crate) fn read(&self, from: Offset, limit: ReadLimit) -> Result<Read, LogError> {
         let ends = self.ends();
+        let known = self.aborted();
         let (batches, after) = self.read_raw(from, limit.bytes, ends.last_stable)?;
-        let aborted = self.aborted_between(from, after);
+        let aborted = between(&known, from, after);
         let mut read = Read { records: Vec::new(), next: from, end: ends.end };
         let mut room = limit.bytes;
         for (header, bytes) in batch::split(&batches) {
@@ -209,8 +210,9 @@ impl Partition {
         let mut from = segment.offset_before(at.as_millis()).max(start);
         while from < ends.last_stable {
             from = from.max(self.start());
+            let known = self.aborted();
             let (batches, next) = self.read_raw(from, SEARCH_BYTES, ends.last_stable)?;
-            let aborted = self.aborted_between(from, next);
+            let aborted = between(&known, from, next);
             for (header, bytes) in batch::split(&batches) {
                 let older = header.max_timestamp < at.as_millis();
                 if older || header.is_control() || is_aborted(&aborted, &header) {
@@ -291,6 +293,16 @@ impl Partition {
     pub(super) fn corrupt(&self, error: &BatchError) -> LogError {
         LogError::CorruptBatch { partition: self.name.clone(), why: error.to_string() }
     }
+}
+
+/// Those with records in the range.
+pub(super) fn between(
+    aborted: &[AbortedTransaction],
+    from: Offset,
+    to: Offset,
+) -> Vec<AbortedTransaction> {
+    let reaches = |t: &&AbortedTransaction| t.first_offset < to && t.last_offset >= from;
+    aborted.iter().filter(reaches).copied().collect()
 }
 
 fn is_aborted(aborted: &[AbortedTransaction], header: &batch::BatchHeader) -> bool {

@@ -96,6 +96,7 @@ impl Partition {
             segments: RwLock::new(segments),
             ends: watch::Sender::new(Ends { end: next, last_stable, stopped: None }),
             aborted: RwLock::new(aborted),
+            admitted: Mutex::default(),
             hints: Mutex::new(Hints::default()),
             upkeep: Mutex::new(()),
         };

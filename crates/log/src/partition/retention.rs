@@ -85,9 +85,10 @@ impl Partition {
         let deletes = settings.cleanup != Retention::Compact;
         let bytes_max = settings.retention_bytes.filter(|_| deletes).map(|max| max.as_bytes());
         let mut total: u64 = segments.iter().map(|segment| segment.bytes()).sum();
+        let last_stable = self.ends().last_stable;
         let closed = segments.iter().take(segments.len().saturating_sub(1));
         let mut remove_to = None;
-        for segment in closed {
+        for segment in closed.take_while(|segment| segment.next() <= last_stable) {
             let too_large = bytes_max.is_some_and(|max| total > max);
             let expired = deletes && is_expired(segment, settings, now);
             let below = segment.next() <= start && segment.bytes() > 0;

@@ -311,6 +311,18 @@ impl Group {
         }
     }
 
+    /// Whether a member may commit offsets within a transaction: as Kafka does, also
+    /// while shares are being given out, for producers take a refusal there for good.
+    pub(crate) fn check_transactional_commit(
+        &mut self,
+        membership: &Membership,
+        now_ms: u64,
+    ) -> Result<(), LogError> {
+        self.check_membership(membership)?;
+        self.touch(&membership.member_id, now_ms);
+        Ok(())
+    }
+
     /// Lets time pass: expires members, and ends what has waited long enough.
     pub(crate) fn tick(&mut self, now_ms: u64) {
         let due = |deadline: Option<u64>| deadline.is_some_and(|deadline| deadline <= now_ms);

@@ -108,7 +108,7 @@ impl Membership {
         Self { member_id: String::new(), instance_id: None, generation: -1 }
     }
 
-    pub(super) fn is_none(&self) -> bool {
+    pub(crate) fn is_none(&self) -> bool {
         self.generation < 0 && self.member_id.is_empty() && self.instance_id.is_none()
     }
 }

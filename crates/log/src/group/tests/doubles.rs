@@ -18,31 +18,32 @@ use tokio::sync::watch;
 
 use crate::{
     AutoOffsetReset, Committer, GroupChange, GroupMember, LogError, PartitionOffsets,
-    PartitionReader, Read, ReadLimit, Subscription,
-    group::{Coordinator, GroupOptions, OffsetStore, PartitionSource, TopicPartitions},
+    PartitionReader, Read, ReadLimit, Subscription, TransactionalProducer,
+    group::{Coordinator, GroupOptions, MemberOffsets, PartitionSource, TopicPartitions},
+    state::{StateBatch, StateStore},
 };
 
-/// Records in memory; fails on demand.
+/// Batches in memory; fails on demand.
 #[derive(Debug, Default)]
 pub(super) struct MemoryStore {
-    pub(super) records: Mutex<Vec<Record>>,
+    pub(super) batches: Mutex<Vec<StateBatch>>,
     pub(super) fails: Mutex<Option<LogError>>,
 }
 
 #[async_trait]
-impl OffsetStore for MemoryStore {
-    async fn append(&self, records: Vec<Record>) -> Result<(), LogError> {
+impl StateStore for MemoryStore {
+    async fn append(&self, batches: Vec<StateBatch>) -> Result<(), LogError> {
         // As a disk would: others get a turn before it answers.
         tokio::task::yield_now().await;
         if let Some(error) = self.fails.lock().clone() {
             return Err(error);
         }
-        self.records.lock().extend(records);
+        self.batches.lock().extend(batches);
         Ok(())
     }
 
-    async fn replay(&self, visit: &mut (dyn FnMut(Record) + Send)) -> Result<(), LogError> {
-        self.records.lock().iter().cloned().for_each(visit);
+    async fn replay(&self, visit: &mut (dyn FnMut(StateBatch) + Send)) -> Result<(), LogError> {
+        self.batches.lock().iter().cloned().for_each(visit);
         Ok(())
     }
 }
@@ -139,6 +140,16 @@ impl PartitionSource for MemoryLog {
                 return Ok(read);
             }
         }
+    }
+
+    async fn transactional_producer(
+        &self,
+        _offsets: MemberOffsets,
+        id: &str,
+        _timeout: Duration,
+    ) -> Result<Box<dyn TransactionalProducer>, LogError> {
+        let why = "records in memory have no transactions".to_owned();
+        Err(LogError::InvalidTransactionalId { id: id.to_owned(), why })
     }
 }
 

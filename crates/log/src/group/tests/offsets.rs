@@ -8,6 +8,7 @@ use super::doubles::{World, at, subscription, topic, topics};
 use crate::{
     Committed, ErrorCode, GroupChange, GroupState, LogError,
     group::{GroupOptions, Membership},
+    state::StateBatch,
 };
 
 fn committed(offset: i64, metadata: &str) -> Committed {
@@ -211,7 +212,7 @@ async fn a_record_that_cannot_be_read_costs_nothing_but_itself() {
     let world = World::new(&[("t", 1)]).await;
     commit(&world, "g", 0, 4).await.unwrap();
     let broken = courant_model::Record::new("?", world.clock.now()).with_key(vec![0, 1, 0]);
-    world.store.records.lock().insert(0, broken);
+    world.store.batches.lock().insert(0, StateBatch::Records(vec![broken]));
     let world = world.restart(&[("t", 1)]).await;
     assert_eq!(world.committed("g", &at("t", 0)), Some(4));
 }

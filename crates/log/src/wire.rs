@@ -1,4 +1,4 @@
-//! Kafka's fixed encodings, as far as groups need them: big-endian numbers, strings
+//! Kafka's fixed encodings, as far as groups and transactions need them: big-endian numbers, strings
 //! with a 16-bit length, bytes and arrays with a 32-bit one.
 //!
 //! [`Wire`] reads and never trusts a length: an array's count is only believed as
@@ -18,33 +18,37 @@ pub struct Malformed {
 
 /// Reads one message from front to back.
 #[derive(Debug)]
-pub(super) struct Wire<'a> {
+pub(crate) struct Wire<'a> {
     what: &'static str,
     rest: &'a [u8],
 }
 
 impl<'a> Wire<'a> {
-    pub(super) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
+    pub(crate) const fn new(what: &'static str, bytes: &'a [u8]) -> Self {
         Self { what, rest: bytes }
     }
 
-    pub(super) fn malformed(&self, why: impl Into<String>) -> Malformed {
+    pub(crate) fn malformed(&self, why: impl Into<String>) -> Malformed {
         Malformed { what: self.what, why: why.into() }
     }
 
-    pub(super) fn i16(&mut self) -> Result<i16, Malformed> {
+    pub(crate) fn i8(&mut self) -> Result<i8, Malformed> {
+        self.rest.try_get_i8().map_err(|_| self.short(1))
+    }
+
+    pub(crate) fn i16(&mut self) -> Result<i16, Malformed> {
         self.rest.try_get_i16().map_err(|_| self.short(2))
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, Malformed> {
+    pub(crate) fn i32(&mut self) -> Result<i32, Malformed> {
         self.rest.try_get_i32().map_err(|_| self.short(4))
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, Malformed> {
+    pub(crate) fn i64(&mut self) -> Result<i64, Malformed> {
         self.rest.try_get_i64().map_err(|_| self.short(8))
     }
 
-    pub(super) fn nullable_string(&mut self) -> Result<Option<String>, Malformed> {
+    pub(crate) fn nullable_string(&mut self) -> Result<Option<String>, Malformed> {
         let length = i32::from(self.i16()?);
         let Some(bytes) = self.nullable_take(length)? else { return Ok(None) };
         match std::str::from_utf8(bytes) {
@@ -53,22 +57,22 @@ impl<'a> Wire<'a> {
         }
     }
 
-    pub(super) fn string(&mut self) -> Result<String, Malformed> {
+    pub(crate) fn string(&mut self) -> Result<String, Malformed> {
         self.nullable_string()?.ok_or_else(|| self.malformed("a string is null"))
     }
 
-    pub(super) fn topic(&mut self) -> Result<TopicName, Malformed> {
+    pub(crate) fn topic(&mut self) -> Result<TopicName, Malformed> {
         let name = self.string()?;
         TopicName::new(&name).map_err(|error| self.malformed(error.to_string()))
     }
 
-    pub(super) fn nullable_bytes(&mut self) -> Result<Option<Bytes>, Malformed> {
+    pub(crate) fn nullable_bytes(&mut self) -> Result<Option<Bytes>, Malformed> {
         let length = self.i32()?;
         Ok(self.nullable_take(length)?.map(Bytes::copy_from_slice))
     }
 
     /// Reads an array whose items take at least `item_bytes_min` bytes each.
-    pub(super) fn array<T>(
+    pub(crate) fn array<T>(
         &mut self,
         item_bytes_min: usize,
         mut item: impl FnMut(&mut Self) -> Result<T, Malformed>,
@@ -100,7 +104,7 @@ impl<'a> Wire<'a> {
 }
 
 /// Writes a string; one longer than the format's 32,767 bytes is cut at a character.
-pub(super) fn put_string(to: &mut BytesMut, text: &str) {
+pub(crate) fn put_string(to: &mut BytesMut, text: &str) {
     let mut length = text.len().min(i16::MAX as usize);
     while !text.is_char_boundary(length) {
         length -= 1;
@@ -109,14 +113,14 @@ pub(super) fn put_string(to: &mut BytesMut, text: &str) {
     to.put_slice(&text.as_bytes()[..length]);
 }
 
-pub(super) fn put_nullable_string(to: &mut BytesMut, text: Option<&str>) {
+pub(crate) fn put_nullable_string(to: &mut BytesMut, text: Option<&str>) {
     match text {
         Some(text) => put_string(to, text),
         None => to.put_i16(-1),
     }
 }
 
-pub(super) fn put_nullable_bytes(to: &mut BytesMut, bytes: Option<&Bytes>) {
+pub(crate) fn put_nullable_bytes(to: &mut BytesMut, bytes: Option<&Bytes>) {
     match bytes {
         Some(bytes) => {
             put_count(to, bytes.len());
@@ -127,6 +131,6 @@ pub(super) fn put_nullable_bytes(to: &mut BytesMut, bytes: Option<&Bytes>) {
 }
 
 /// Writes a count; everything counted here is bounded far below `i32::MAX`.
-pub(super) fn put_count(to: &mut BytesMut, count: usize) {
+pub(crate) fn put_count(to: &mut BytesMut, count: usize) {
     to.put_i32(i32::try_from(count).unwrap_or(i32::MAX));
 }
