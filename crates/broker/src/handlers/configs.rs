@@ -5,7 +5,7 @@
 //! The broker's own are shown ([`super::broker_configs`]) and cannot be changed from
 //! outside. Loggers, client metrics and groups have no configurations here.
 
-use courant_log::{ConfigEntry, ConfigKind, Log, TopicSettings};
+use courant_log::{ConfigEntry, ConfigError, ConfigKind, Log, TopicSettings};
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -252,7 +252,11 @@ fn change_some(settings: &mut TopicSettings, configs: &[AlterableConfig]) -> Res
         let value = || value.ok_or_else(|| null_value(name));
         match config.config_operation {
             SET => settings.set_config(name, value()?)?,
-            DELETE => settings.reset_config(name)?,
+            // What is not known is not set.
+            DELETE => match settings.reset_config(name) {
+                Err(ConfigError::Unknown { .. }) => {}
+                reset => reset?,
+            },
             APPEND => settings.append_config(name, value()?)?,
             SUBTRACT => settings.subtract_config(name, value()?)?,
             other => {

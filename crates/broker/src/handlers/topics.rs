@@ -10,7 +10,10 @@ use std::collections::BTreeSet;
 use courant_log::{
     Log, LogError, Retention, TopicChange, TopicDescription, TopicSettings, TopicSpec,
 };
-use courant_model::{TopicName, TopicPartition, limits::PARTITIONS_PER_TOPIC_MAX};
+use courant_model::{
+    NameError, TopicName, TopicPartition,
+    limits::{PARTITIONS_PER_TOPIC_MAX, TOPIC_NAME_CHARS_MAX},
+};
 use kafka_protocol::{
     ResponseError,
     messages::{
@@ -84,6 +87,7 @@ async fn create_topic(
     if context.log().topic(&name).await.is_ok() {
         return Err(exists(&name));
     }
+    check_collision(context, &name).await?;
     let partitions = wanted_partitions(context, topic)?;
     let mut settings = TopicSettings::default();
     for config in &topic.configs {
@@ -278,7 +282,11 @@ async fn delete_topic(
             let message = "Neither topic name nor id were specified.";
             return Err(Refusal::new(ResponseError::InvalidRequest, message));
         }
-        (Some(name), false) => topic_name(name)?,
+        // A name that no topic can have is one that is not there.
+        (Some(name), false) => TopicName::new(name).map_err(|_| {
+            let message = "This server does not host this topic-partition.";
+            Refusal::new(ResponseError::UnknownTopicOrPartition, message)
+        })?,
         (None, true) => context.log().topic_of(topic.topic_id)?.ok_or_else(|| {
             let message = "This server does not host this topic ID.";
             Refusal::new(ResponseError::UnknownTopicId, message)
@@ -419,10 +427,41 @@ fn check_allowed(
     Err(Refusal::unauthorized(ResponseError::TopicAuthorizationFailed))
 }
 
-/// The name as the log takes it.
+/// The name as the log takes it; refused in Kafka's words.
 pub(super) fn topic_name(name: &str) -> Result<TopicName, Refusal> {
-    TopicName::new(name)
-        .map_err(|error| Refusal::new(ResponseError::InvalidTopicException, error.to_string()))
+    TopicName::new(name).map_err(|error| {
+        let why = match error {
+            NameError::Empty => "the empty string is not allowed".to_owned(),
+            NameError::TooLong { .. } => format!(
+                "the length of '{name}' is longer than the max allowed length {TOPIC_NAME_CHARS_MAX}"
+            ),
+            NameError::Reserved { name } => format!("'{name}' is not allowed"),
+            NameError::Character { name, .. } => format!(
+                "'{name}' contains one or more characters other than ASCII alphanumerics, '.', \
+                 '_' and '-'"
+            ),
+        };
+        let message = format!("Topic name is invalid: {why}");
+        Refusal::new(ResponseError::InvalidTopicException, message)
+    })
+}
+
+/// Refuses a name that differs from another topic's by `.` and `_` alone, which the
+/// names of metrics cannot tell apart.
+async fn check_collision(context: &Context, name: &TopicName) -> Result<(), Refusal> {
+    if !name.as_str().contains(['.', '_']) {
+        return Ok(());
+    }
+    let key = |name: &TopicName| name.as_str().replace('.', "_");
+    let wanted = key(name);
+    let topics = context.log().topics().await?;
+    match topics.iter().find(|topic| key(&topic.name) == wanted) {
+        None => Ok(()),
+        Some(other) => {
+            let message = format!("Topic '{name}' collides with existing topic: {}", other.name);
+            Err(Refusal::new(ResponseError::InvalidTopicException, message))
+        }
+    }
 }
 
 /// What comes more than once.

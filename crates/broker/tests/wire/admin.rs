@@ -134,6 +134,7 @@ async fn a_topic_is_created_as_it_was_asked_for_in_every_version() {
 async fn a_topic_that_cannot_be_is_refused_as_a_kafka_of_one_broker_refuses_it() {
     let broker = TestBroker::start(BrokerOptions::default()).await;
     broker.topic("there", 1).await;
+    broker.topic("th_ere_too", 1).await;
     let mut client = broker.client().await;
     let assigned = |brokers: &[i32]| {
         let brokers = brokers.iter().map(|id| BrokerId(*id)).collect();
@@ -142,7 +143,17 @@ async fn a_topic_that_cannot_be_is_refused_as_a_kafka_of_one_broker_refuses_it()
     };
     let cases = [
         (new_topic("there", 1), ResponseError::TopicAlreadyExists, "Topic 'there' already exists."),
-        (new_topic("a b", 1), ResponseError::InvalidTopicException, "contains ' '"),
+        (
+            new_topic("a b", 1),
+            ResponseError::InvalidTopicException,
+            "'a b' contains one or more characters other than ASCII alphanumerics",
+        ),
+        (new_topic("..", 1), ResponseError::InvalidTopicException, "'..' is not allowed"),
+        (
+            new_topic("th.ere_too", 1),
+            ResponseError::InvalidTopicException,
+            "Topic 'th.ere_too' collides with existing topic: th_ere_too",
+        ),
         (new_topic("t", 0), ResponseError::InvalidPartitions, "non-positive"),
         (
             new_topic("t", 1).with_replication_factor(3),
@@ -213,6 +224,9 @@ async fn topics_are_deleted_by_name_and_by_id() {
     let both = of_id.with_name(Some(text("t").into()));
     let response = client.call(&by(vec![both]), 6).await.responses.remove(0);
     assert_eq!(response.error_code, code(ResponseError::InvalidRequest));
+    let impossible = DeleteTopicState::default().with_name(Some(text("a b").into()));
+    let response = client.call(&by(vec![impossible]), 6).await.responses.remove(0);
+    assert_eq!(response.error_code, code(ResponseError::UnknownTopicOrPartition));
 }
 
 #[tokio::test]
@@ -376,6 +390,8 @@ async fn configurations_that_cannot_be_are_refused() {
         assert_eq!(found, code(error), "{message}");
         assert!(message.contains(words), "{message}");
     }
+    let unset = change(&mut client, "t", (1, "nonsense", None)).await;
+    assert_eq!(unset, (0, String::new()), "what is not known is not set");
     assert!(own_configs(&mut client, "t").await.is_empty());
     let unknown = describe(&mut client, TOPIC, "gone").await;
     assert_eq!(unknown.error_code, code(ResponseError::UnknownTopicOrPartition));

@@ -334,7 +334,7 @@ const CONFIGS: &[Config] = &[
         ConfigKind::Boolean,
         "false",
         |value| match value {
-            "true" => Err("Tiered storage is disabled on this broker".to_owned()),
+            "true" => Err("Tiered Storage functionality is disabled in the broker".to_owned()),
             value => boolean(value),
         },
         NO_TIERS,
