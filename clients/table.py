@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes docs/kafka-clients.md from results of clients/run.py and clients/suites/run.py:
 
-  clients/table.py --kafka FILE --courant FILE [--suites FILE] > docs/kafka-clients.md
+  clients/table.py --kafka FILE --courant FILE [--suites KAFKA COURANT] > docs/kafka-clients.md
 """
 
 import argparse
@@ -10,6 +10,7 @@ import pathlib
 import re
 
 from matrix import cases, tools
+from suites.reasons import REASONS
 
 SIGNS = {"pass": "✓", "lacks": "–", "fault": "c", "fail": "✗"}
 HEAD = """# Kafka clients
@@ -90,30 +91,39 @@ def command_line(courant, kafka):
         yield row([f"`{name}`", title(function), sign, grouped(notes)])
 
 
-def suites(results):
+def counted(results):
+    words = list(results.values())
+    return f"{words.count('pass')} pass, {words.count('fail')} fail, {words.count('skip')} skip"
+
+
+def suites(kafka, courant):
     yield "\n## Other people's suites\n"
-    yield "Test suites of client libraries, fetched and run by `clients/suites/run.py`"
-    yield "([how](../clients/suites/README.md)), against Apache Kafka and against Courant.\n"
-    yield row(["suite", "version", "tests", "pass with Apache Kafka", "pass with Courant"])
-    yield row(["---"] * 5)
-    for suite in results:
-        yield row([suite["name"], suite["version"], *[str(suite[key]) for key in ("tests", "kafka", "courant")]])
-    for suite in results:
-        for test, reason in suite["notes"].items():
-            yield f"\n- {suite['name']}, `{test}`: {reason}"
+    yield "Test suites of client libraries, unchanged, run by"
+    yield "[`clients/suites/run.py`](../clients/suites/README.md). A suite skips what a broker does not offer.\n"
+    yield row(["suite", "version", "Apache Kafka", "Courant"])
+    yield row(["---"] * 4)
+    for key, suite in courant.items():
+        yield row([suite["name"], suite["version"], counted(kafka[key]["tests"]), counted(suite["tests"])])
+    yield "\nWhat differs:\n"
+    for key, suite in courant.items():
+        for test, result in sorted(suite["tests"].items()):
+            judged = kafka[key]["tests"].get(test)
+            if result != judged or result == "fail":
+                reason = REASONS.get((key, test), "")
+                yield f"- {suite['name']}, `{test}`: {judged} with Apache Kafka, {result} with Courant{': ' if reason else ''}{reason}"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("--kafka", "--courant"):
         parser.add_argument(name, type=pathlib.Path, required=True)
-    parser.add_argument("--suites", type=pathlib.Path)
+    parser.add_argument("--suites", type=pathlib.Path, nargs=2, metavar=("KAFKA", "COURANT"))
     options = parser.parse_args()
     kafka, courant = (json.loads(path.read_text()) for path in (options.kafka, options.courant))
     print(HEAD.format(kafka=kafka["tools"]["version"]))
     print("\n".join([*clients(courant, kafka), *command_line(courant, kafka)]))
     if options.suites:
-        print("\n".join(suites(json.loads(options.suites.read_text()))))
+        print("\n".join(suites(*[json.loads(path.read_text()) for path in options.suites])))
 
 
 if __name__ == "__main__":

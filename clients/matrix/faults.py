@@ -7,7 +7,6 @@ went away is told, so that this list stays true.
 FAULTS = {
     ("kafka-python", "group_cooperative"): "after an incremental rebalance it stops reading a partition that it kept",
     ("@platformatic/kafka", "group_static"): "a static member leaves its group when it closes",
-    ("@platformatic/kafka", "transaction_fencing"): "a fenced producer asks for a new epoch and fences the newer one",
     ("@platformatic/kafka", "timestamps"): "it shows the producer's timestamp where the log's counts",
     ("@platformatic/kafka", "error_partition"): "it takes a partition modulo their number",
 }

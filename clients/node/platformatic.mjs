@@ -38,7 +38,9 @@ class Driver {
   async producer({ acks = 'all', compression = 'none', idempotent = false, transactional_id: transactionalId }) {
     const producer = new Producer({
       ...this.base, acks: acks === 'all' ? -1 : acks, compression,
-      ...(idempotent || transactionalId ? { idempotent: true, acks: -1, retries: 0 } : {}), ...(transactionalId ? { transactionalId } : {})
+      ...(idempotent || transactionalId ? { idempotent: true, acks: -1, retries: 0 } : {}),
+      // Without these it asks as producer 0, which a second one with the same id may not be.
+      ...(transactionalId ? { transactionalId, producerId: -1n, producerEpoch: -1 } : {})
     })
     const handle = { producer, transaction: null, begun: false }
     // The transactional id is claimed by its first transaction.
