@@ -209,6 +209,10 @@ pub const APPEND_QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// write buffer and how long the first of a group waits for the last.
 pub const APPEND_GROUP_BYTES_MAX: usize = 8 * 1024 * 1024;
 
+/// Bytes of a compressed batch that is unpacked where it arrives; a larger one goes to a
+/// blocking thread, which costs some 10 µs and holds up nobody.
+pub const APPEND_UNPACK_BYTES_MAX: usize = 16 * 1024;
+
 /// Partitions of one log that write and sync at the same time. A file system joins
 /// concurrent syncs into one journal commit; more threads than this only wait.
 pub const APPEND_WORKERS_MAX: usize = 8;

@@ -5,13 +5,21 @@
 //! whether it repeats an earlier one, is decided by the partition.
 
 use bytes::Bytes;
-use courant_model::{Timestamp, TopicPartition};
+use courant_model::{Timestamp, TopicPartition, limits::APPEND_UNPACK_BYTES_MAX};
 
 use super::produce;
 use crate::{
     LogError, Retention, TimestampSource, TopicSettings,
-    batch::{self, BatchError, BatchHeader, TimestampType},
+    batch::{self, BatchError, BatchHeader, Compression, TimestampType},
 };
+
+/// Whether a batch may take long to check: unpacking is what costs, and a few bytes may
+/// unfold to many.
+pub(super) fn takes_long(settings: &TopicSettings, bytes: &[u8]) -> bool {
+    let codec = BatchHeader::parse(bytes).and_then(|header| header.compression());
+    let is_packed = codec.is_ok_and(|codec| codec != Compression::None);
+    bytes.len() > APPEND_UNPACK_BYTES_MAX && (is_packed || settings.compression.is_some())
+}
 
 /// Checks a batch and gives it the topic's packing.
 ///
@@ -113,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         ErrorCode,
-        batch::{BatchSpec, Compression, encode},
+        batch::{BatchSpec, encode},
     };
 
     const NOW: Timestamp = Timestamp::from_millis(1_000_000);

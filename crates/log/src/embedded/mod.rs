@@ -240,7 +240,13 @@ impl EmbeddedLog {
         let topic = self.core.topic(&partition.topic)?;
         let found = topic.partition(partition.partition)?;
         let now = self.core.environment.clock.now();
-        let (bytes, header) = admit::admit(partition, &topic.settings(), bytes, now)?;
+        let settings = topic.settings();
+        let (bytes, header) = if admit::takes_long(&settings, &bytes) {
+            let partition = partition.clone();
+            blocking(move || admit::admit(&partition, &settings, bytes, now)).await?
+        } else {
+            admit::admit(partition, &settings, bytes, now)?
+        };
         Ok(PendingAppend(self.core.submit(found, bytes, header, None).await?))
     }
 
