@@ -378,7 +378,8 @@ pub trait TransactionalProducer: Send + std::fmt::Debug {
         metadata: &str,
     ) -> Result<(), LogError>;
 
-    /// Makes all of it visible; durable when it answers. After a retryable error the
+    /// Makes all of it visible; durable when it answers, and decided for good: readers of
+    /// a Kafka cluster see it some moments later, in each partition at once. After a retryable error the
     /// same call may be made again, and the outcome is not in doubt once it answers.
     ///
     /// # Errors

@@ -52,10 +52,13 @@ pub enum LogError {
     UnknownMember { group: String, member: String },
     #[error("a new member of group \"{group}\" must join again as \"{member}\"")]
     MemberIdRequired { group: String, member: String },
-    #[error(
-        "member of group \"{group}\" speaks for generation {found}, the group is at {expected}; join again"
-    )]
-    IllegalGeneration { group: String, found: i32, expected: i32 },
+    #[error("{}", stale_member(group, *found, *expected))]
+    IllegalGeneration {
+        group: String,
+        /// -1 where the cluster's client does not tell the generations.
+        found: i32,
+        expected: i32,
+    },
     #[error("group \"{group}\" is rebalancing; join again")]
     RebalanceInProgress { group: String },
     #[error("member of group \"{group}\" offers no assignment strategy that the others have")]
@@ -66,8 +69,13 @@ pub enum LogError {
         "producer {producer_id} sent sequence {found} to partition {partition}, expected {expected}"
     )]
     OutOfOrderSequence { partition: TopicPartition, producer_id: i64, found: i32, expected: i32 },
-    #[error("producer {producer_id} of epoch {found} is fenced by epoch {current}")]
-    ProducerFenced { producer_id: i64, found: i16, current: i16 },
+    #[error("{}", fenced_producer(*producer_id, *found, *current))]
+    ProducerFenced {
+        /// -1 where the cluster's client does not tell ids and epochs.
+        producer_id: i64,
+        found: i16,
+        current: i16,
+    },
     #[error("producer {producer_id} cannot {action} in transaction state {state}")]
     InvalidTransactionState { producer_id: i64, action: &'static str, state: &'static str },
     #[error("transactional id {id:?} is invalid: {why}")]
@@ -278,4 +286,20 @@ impl LogError {
                 | Self::Cluster { retryable: true, .. }
         )
     }
+}
+
+fn stale_member(group: &str, found: i32, expected: i32) -> String {
+    if found < 0 {
+        return format!("member of group \"{group}\" does not hold these partitions any more");
+    }
+    format!(
+        "member of group \"{group}\" speaks for generation {found}, the group is at {expected}; join again"
+    )
+}
+
+fn fenced_producer(producer_id: i64, found: i16, current: i16) -> String {
+    if producer_id < 0 {
+        return "producer is fenced by a newer one of the same transactional id".to_owned();
+    }
+    format!("producer {producer_id} of epoch {found} is fenced by epoch {current}")
 }

@@ -11,6 +11,8 @@
 
 pub mod api;
 pub mod batch;
+#[cfg(any(test, feature = "conformance"))]
+pub mod conformance;
 mod disk;
 mod embedded;
 pub mod error;

@@ -482,3 +482,35 @@ pub const TRANSACTION_TURN_MS_MAX: u64 = 2_000;
 
 /// Wait before a transaction's end that could not be written is tried again.
 pub const TRANSACTION_RETRY_MS: u64 = 100;
+
+/// How long one call waits for a Kafka cluster, a leader's election included; then it
+/// fails, and may be made again.
+pub const KAFKA_CALL_MS_MAX: u64 = 30_000;
+
+/// How long a Kafka cluster may take to acknowledge a record, its broker's restart
+/// included; the same as Kafka's own clients.
+pub const KAFKA_DELIVERY_MS_MAX: u64 = 120_000;
+
+/// How long a batch waits for more records before it goes to a Kafka cluster: enough
+/// for callers that come together, too short to be seen.
+pub const KAFKA_LINGER_MS: u64 = 1;
+
+/// Bytes that are fetched ahead for each partition of a Kafka cluster.
+pub const KAFKA_PREFETCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Reads of single partitions of a Kafka cluster at a time; each holds a connection.
+pub const KAFKA_READERS_MAX: usize = 16;
+
+/// Readers without work that keep their connection to a Kafka cluster.
+pub const KAFKA_READERS_IDLE_MAX: usize = 4;
+
+/// How long what is known of a Kafka cluster's topic (partitions, limits) is taken
+/// for true when records are sent there.
+pub const KAFKA_TOPIC_FRESH_MS: u64 = 10_000;
+
+/// How often a member of a Kafka group looks for topics and partitions that are new.
+pub const KAFKA_TOPICS_REFRESH_MS: u64 = 5_000;
+
+/// How long a member of a Kafka group may take to give partitions back before the
+/// others go on without it; far above [`PARTITION_DRAIN_MS_MAX`].
+pub const KAFKA_REBALANCE_MS_MAX: u64 = 60_000;

@@ -9,6 +9,8 @@
 //! partitions.
 
 mod admit;
+#[cfg(test)]
+mod conformance;
 mod core;
 mod log;
 mod meta;
