@@ -114,6 +114,10 @@ pub const OUTBOX_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// one go, so this is only how long a worker that died can hold others up.
 pub const PIPELINE_TRANSACTION_MS_MAX: u64 = 10_000;
 
+/// Transactions that the group may refuse one after the other, because it is about to
+/// share its partitions anew, before the membership begins anew; some three seconds.
+pub const PIPELINE_FENCED_TRIES_MAX: u32 = 5;
+
 /// How long a partition that is given back may finish what it has in flight; within
 /// a group's shortest rebalance time-outs.
 pub const PARTITION_DRAIN_MS_MAX: u64 = 5_000;

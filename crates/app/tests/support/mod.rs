@@ -186,6 +186,12 @@ impl Courant {
 
 impl Drop for Courant {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let said = self.said();
+            let from = said.lines().count().saturating_sub(40);
+            let end: Vec<_> = said.lines().skip(from).collect();
+            println!("{} said:\n{}", self.log.display(), end.join("\n"));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }

@@ -155,7 +155,7 @@ pub(super) struct PipelineYaml {
     /// What readers of its output in topics can count on. `exactly_once`: each record of
     /// the input has its output once, also after a crash; output and offset are one
     /// transaction. `at_least_once`: a crash repeats the output since the last checkpoint.
-    /// Unless set, `at_least_once`.
+    /// Unless set, `exactly_once` where a target or a route is a topic.
     pub(super) guarantee: Option<GuaranteeYaml>,
     /// Wished freshness: the age of a record when it reaches its targets.
     pub(super) freshness: Option<FreshnessYaml>,

@@ -153,6 +153,7 @@ impl<'a> Piece<'a> {
         };
         plan.guarantee = match yaml.guarantee {
             Some(guarantee) => guarantee.into(),
+            None if plan.written_topics().next().is_some() => Guarantee::ExactlyOnce,
             None => Guarantee::AtLeastOnce,
         };
         Some(ReadPipeline { at: self.at, targets, plan })

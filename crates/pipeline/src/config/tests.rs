@@ -294,8 +294,8 @@ fn what_goes_to_topics_goes_there_exactly_once_unless_the_file_says_otherwise() 
     };
     let routed =
         "{ from: t, steps: [{ route: [{ when: a = 1, to: other }, { otherwise: drop }] }] }";
-    assert_eq!(guarantee("{ from: t, to: out }"), Guarantee::AtLeastOnce);
-    assert_eq!(guarantee(routed), Guarantee::AtLeastOnce);
+    assert_eq!(guarantee("{ from: t, to: out }"), Guarantee::ExactlyOnce);
+    assert_eq!(guarantee(routed), Guarantee::ExactlyOnce);
     assert_eq!(
         guarantee("{ from: t, to: [{ history: { collection: c } }] }"),
         Guarantee::AtLeastOnce

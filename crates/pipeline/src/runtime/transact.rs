@@ -10,14 +10,17 @@
 use std::time::Duration;
 
 use courant_log::{Committed, ErrorCode, LogError, TransactionalProducer};
-use courant_model::{Positions, limits::PIPELINE_TRANSACTION_MS_MAX};
+use courant_model::{
+    Positions,
+    limits::{PIPELINE_FENCED_TRIES_MAX, PIPELINE_TRANSACTION_MS_MAX},
+};
 
 use super::{
     deliver::{Backoff, Halt},
     outbox::{Largest, Outbox},
     partition::{COMMIT_METADATA, PartitionTask},
 };
-use crate::sinks::log_failure;
+use crate::{connector::ConnectorError, sinks::log_failure};
 
 /// What a task needs for its transactions.
 #[derive(Debug, Default)]
@@ -115,12 +118,19 @@ impl PartitionTask {
             _ => {}
         }
         self.abort(backoff).await?;
-        match error {
-            LogError::RecordTooLarge { ref topic, .. } => {
-                let topic = topic.clone();
-                self.set_largest_aside(&topic, &error.to_string())
+        match &error {
+            LogError::RecordTooLarge { topic, .. } => {
+                self.set_largest_aside(topic, &error.to_string())
             }
-            error => self.commit_failed(&error, backoff).await,
+            error if is_about_membership(error) => {
+                // Between two generations of the group; if the partition is somebody
+                // else's, the group says so and this task ends.
+                if backoff.tries() >= PIPELINE_FENCED_TRIES_MAX {
+                    return Err(Halt::Restart(error.to_string()));
+                }
+                backoff.wait(self.control(), &ConnectorError::retryable(error.to_string())).await
+            }
+            error => backoff.wait(self.control(), &log_failure(error)).await,
         }
     }
 
@@ -156,6 +166,13 @@ impl PartitionTask {
         outbox.add_dead_letters(&self.pipeline.plan.on_error.dead_letters, letters);
         Ok(())
     }
+}
+
+fn is_about_membership(error: &LogError) -> bool {
+    matches!(
+        error.code(),
+        ErrorCode::IllegalGeneration | ErrorCode::UnknownMemberId | ErrorCode::FencedInstanceId
+    )
 }
 
 /// The same for every owner of the partition. A topic's name holds no `/`, so no two

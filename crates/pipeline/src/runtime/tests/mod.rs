@@ -3,7 +3,9 @@
 //! Plans are built by hand. What must happen is waited for as a condition; nothing is
 //! measured by the clock.
 
+mod exactly_once;
 mod failures;
+mod faults;
 mod flow;
 mod groups;
 mod sources;
