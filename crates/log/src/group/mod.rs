@@ -14,6 +14,7 @@
 mod assign;
 mod consumer;
 mod coordinator;
+mod describe;
 mod driver;
 mod machine;
 mod member;
@@ -33,7 +34,8 @@ pub use consumer::{
     ConsumerGroupSnapshot, ConsumerHeartbeat, ConsumerHeartbeatAnswer, ConsumerMemberSnapshot,
     LEAVE_EPOCH, STEP_OUT_EPOCH, ServerAssignor,
 };
-pub use coordinator::{Coordinator, GroupKind, GroupOptions};
+pub use coordinator::{Coordinator, GroupOptions};
+pub use describe::GroupKind;
 pub use machine::{
     GroupSnapshot, JoinRequest, Joined, JoinedMember, MemberSnapshot, Membership, Protocol,
     SyncRequest, Synced,
