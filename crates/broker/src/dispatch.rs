@@ -22,7 +22,7 @@ use crate::{
     handlers::{
         api_versions, cluster, configs, consumer_groups, fetch, find_coordinator, groups,
         groups_admin, leader_epochs, list_offsets, metadata, offsets, produce, quotas, sasl,
-        topics, transactions,
+        topics, transactions, transactions_admin,
     },
     security::Session,
 };
@@ -233,7 +233,28 @@ pub(crate) async fn handle(context: &Context, call: &Call) -> Result<Reply, Refu
             call.reply(&sasl::alter_user_scram_credentials(context, call.decode()?).await)
         }
         ApiKey::InitProducerId => {
-            call.reply(&transactions::init_producer_id(context, call.decode()?).await)
+            call.reply(&transactions::init_producer_id(context, call.decode()?, version).await)
+        }
+        ApiKey::AddPartitionsToTxn => {
+            call.reply(&transactions::add_partitions_to_txn(context, call.decode()?, version).await)
+        }
+        ApiKey::AddOffsetsToTxn => {
+            call.reply(&transactions::add_offsets_to_txn(context, call.decode()?, version).await)
+        }
+        ApiKey::EndTxn => {
+            call.reply(&transactions::end_txn(context, call.decode()?, version).await)
+        }
+        ApiKey::TxnOffsetCommit => {
+            call.reply(&transactions::txn_offset_commit(context, call.decode()?).await)
+        }
+        ApiKey::DescribeProducers => {
+            call.reply(&transactions_admin::describe_producers(context, call.decode()?).await)
+        }
+        ApiKey::DescribeTransactions => {
+            call.reply(&transactions_admin::describe_transactions(context, &call.decode()?))
+        }
+        ApiKey::ListTransactions => {
+            call.reply(&transactions_admin::list_transactions(context, call.decode()?))
         }
         ApiKey::OffsetForLeaderEpoch => {
             call.reply(&leader_epochs::offset_for_leader_epoch(context, call.decode()?))

@@ -26,3 +26,4 @@ pub(crate) mod quotas;
 pub(crate) mod sasl;
 pub(crate) mod topics;
 pub(crate) mod transactions;
+pub(crate) mod transactions_admin;

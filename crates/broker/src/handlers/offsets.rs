@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use courant_log::{Committed, LogError};
+use courant_log::{Committed, LogError, group::StableOffsets};
 use courant_model::{TopicName, TopicPartition};
 use kafka_protocol::{
     ResponseError,
@@ -151,7 +151,7 @@ fn checked(
 }
 
 /// Somebody who speaks for a generation of a group that does not exist.
-fn commit_error_code(
+pub(super) fn commit_error_code(
     context: &Context,
     group: &str,
     generation: i32,
@@ -177,13 +177,18 @@ fn fetch_group(context: &Context, asked: &Asked) -> Result<Vec<Fetched>, Respons
         let checked = groups.check_offset_reader(&asked.group, member, *epoch);
         checked.map_err(|error| response_error(&error))?;
     }
-    let committed = groups.committed(&asked.group);
+    let StableOffsets { committed, unstable } = groups.committed_stable(&asked.group);
+    let is_open = |place: &TopicPartition| asked.stable && unstable.contains(place);
     let may_describe = |topic: &str| context.allows(Operation::Describe, Resource::Topic(topic));
     let Some(topics) = &asked.topics else {
         let mut all: BTreeMap<TopicName, Vec<_>> = BTreeMap::new();
-        for (TopicPartition { topic, partition }, committed) in committed {
-            if may_describe(topic.as_str()) {
-                all.entry(topic).or_default().push((partition, Ok(Some(committed))));
+        for (place, committed) in committed {
+            if may_describe(place.topic.as_str()) {
+                let answer = match is_open(&place) {
+                    true => Err(ResponseError::UnstableOffsetCommit),
+                    false => Ok(Some(committed)),
+                };
+                all.entry(place.topic).or_default().push((place.partition, answer));
             }
         }
         let named = |(topic, partitions): (TopicName, _)| {
@@ -199,6 +204,9 @@ fn fetch_group(context: &Context, asked: &Asked) -> Result<Vec<Fetched>, Respons
                 return (partition, Err(ResponseError::TopicAuthorizationFailed));
             }
             let place = topic.clone().map(|topic| TopicPartition { topic, partition });
+            if place.as_ref().is_some_and(is_open) {
+                return (partition, Err(ResponseError::UnstableOffsetCommit));
+            }
             (partition, Ok(place.and_then(|place| committed.get(&place).cloned())))
         };
         (name.clone(), partitions.iter().map(one).collect())

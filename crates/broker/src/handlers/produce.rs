@@ -76,6 +76,7 @@ impl From<LogError> for Refusal {
 pub(crate) async fn submit(context: &Context, request: ProduceRequest, version: i16) -> Submitted {
     let (acks, throttle_ms) = (request.acks, context.throttle_ms());
     let refused = refusal_of_all(context, &request);
+    let transactional = request.transactional_id.is_some();
     let mut topics = Vec::with_capacity(request.topic_data.len());
     for topic in request.topic_data {
         let name = refused.map_or_else(|| writable(context, &topic.name), Err);
@@ -83,7 +84,7 @@ pub(crate) async fn submit(context: &Context, request: ProduceRequest, version: 
         for data in topic.partition_data {
             let index = data.index;
             let outcome = match &name {
-                Ok(name) => submit_one(context, name, data, version).await,
+                Ok(name) => submit_one(context, name, data, version, transactional).await,
                 Err((error, why)) => Err(Refusal::new(*error, *why)),
             };
             outcomes.push((index, outcome.unwrap_or_else(Outcome::Refused)));
@@ -120,13 +121,20 @@ async fn submit_one(
     topic: &TopicName,
     data: PartitionProduceData,
     version: i16,
+    transactional: bool,
 ) -> Result<Outcome, Refusal> {
     let partition = TopicPartition::new(topic.clone(), data.index);
     let handle = context.log().partition(&partition)?;
     let Some(records) = data.records.filter(|records| !records.is_empty()) else {
         return Err(Refusal::new(ResponseError::InvalidRecord, "there is no record batch"));
     };
-    let codec = BatchHeader::parse(&records).and_then(|header| header.compression());
+    let header = BatchHeader::parse(&records);
+    if !transactional && header.as_ref().is_ok_and(BatchHeader::is_transactional) {
+        // Nobody asked whether the id may be used.
+        let error = ResponseError::TransactionalIdAuthorizationFailed;
+        return Err(Refusal::new(error, "a batch of a transaction came without its id"));
+    }
+    let codec = header.and_then(|header| header.compression());
     if version < ZSTD_VERSION && codec == Ok(Compression::Zstd) {
         let why = format!("zstd needs version {ZSTD_VERSION} of Produce");
         return Err(Refusal::new(ResponseError::UnsupportedCompressionType, why));

@@ -15,3 +15,4 @@ mod quotas;
 mod sasl;
 mod security;
 mod support;
+mod transactions;
