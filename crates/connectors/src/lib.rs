@@ -23,13 +23,21 @@ mod testing;
 #[cfg(test)]
 mod tests;
 
-use courant_pipeline::connector::Connectors;
+use courant_kafka::ClusterOptions;
+use courant_pipeline::connector::{Connectors, LogKind};
 
 /// Every connector of this build, in the order of the reference.
 pub fn all() -> Connectors {
     Connectors {
         sources: vec![generate::SOURCE, http::SOURCE, file::SOURCE, stdin::SOURCE],
         sinks: vec![console::SINK, file::SINK, webhook::SINK],
-        logs: Vec::new(),
+        logs: vec![CLUSTER],
     }
+}
+
+/// A Kafka cluster as the log of a profile.
+const CLUSTER: LogKind = LogKind { schemes: &["kafka", "kafka+ssl"], check: check_cluster };
+
+fn check_cluster(url: &str) -> Result<(), String> {
+    url.parse::<ClusterOptions>().map(drop).map_err(|error| error.to_string())
 }

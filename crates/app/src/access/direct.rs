@@ -4,6 +4,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use courant_kafka::{ClusterOptions, KafkaLog, OptionError};
 use courant_log::{
     EmbeddedLog, GroupDescription, GroupSummary, Log, LogError, LogOptions, ReadLimit,
     TopicDescription, TopicSpec,
@@ -36,6 +37,18 @@ impl Direct {
         // What recovery had to cut is logged by the log itself.
         let (log, _) = EmbeddedLog::open(&data.join(LOG_FOLDER), LogOptions::default()).await?;
         Ok(Self { log: Arc::new(log) })
+    }
+
+    /// Connects to a cluster, by its servers (`host:port,…`) or a whole URL.
+    pub(super) async fn cluster(brokers: &str) -> Result<Self, Failure> {
+        let url = match brokers.contains("://") {
+            true => brokers.to_owned(),
+            false => format!("kafka://{brokers}"),
+        };
+        let options: ClusterOptions = url
+            .parse()
+            .map_err(|error: OptionError| Failure::Usage(format!("--brokers: {error}")))?;
+        Ok(Self { log: Arc::new(KafkaLog::connect(options).await?) })
     }
 
     pub(super) async fn topics(&self) -> Result<Vec<TopicDescription>, Failure> {

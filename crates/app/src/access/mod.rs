@@ -22,6 +22,10 @@ pub(crate) struct Place {
     /// Address of a running Courant [default: `http://127.0.0.1:8080`, unless --data is given]
     #[arg(long, value_name = "URL", env = "COURANT_URL")]
     url: Option<String>,
+
+    /// Kafka cluster: `host:port,…`, or a `kafka://` URL with its options
+    #[arg(long, value_name = "SERVERS", env = "COURANT_BROKERS", conflicts_with = "url")]
+    brokers: Option<String>,
 }
 
 /// A log that commands work on.
@@ -107,10 +111,11 @@ impl Tail {
 
 impl Access {
     pub(crate) async fn open(common: &Common, place: &Place) -> Result<Self, Failure> {
-        match (&place.url, &common.data) {
-            (Some(url), _) => Ok(Self::Remote(Remote::new(url))),
-            (None, Some(folder)) => Ok(Self::Direct(Direct::folder(folder).await?)),
-            (None, None) => Ok(Self::Remote(Remote::new("http://127.0.0.1:8080"))),
+        match (&place.brokers, &place.url, &common.data) {
+            (Some(brokers), _, _) => Ok(Self::Direct(Direct::cluster(brokers).await?)),
+            (None, Some(url), _) => Ok(Self::Remote(Remote::new(url))),
+            (None, None, Some(folder)) => Ok(Self::Direct(Direct::folder(folder).await?)),
+            (None, None, None) => Ok(Self::Remote(Remote::new("http://127.0.0.1:8080"))),
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc};
 
+use courant_kafka::{ClusterOptions, KafkaLog, OptionError};
 use courant_log::{EmbeddedLog, Log, LogOptions};
 use courant_model::{Clock, SystemClock};
 use courant_pipeline::{
@@ -64,8 +65,10 @@ async fn open_log(
             let log = Arc::new(log);
             Ok((Arc::clone(&log) as _, Some(log)))
         }
-        RoleChoice::External { .. } => {
-            Err(Failure::Failed("this build has only the embedded log".to_owned()))
+        RoleChoice::External { url } => {
+            let options: ClusterOptions =
+                url.parse().map_err(|error: OptionError| Failure::Usage(error.to_string()))?;
+            Ok((Arc::new(KafkaLog::connect(options).await?), None))
         }
     }
 }
