@@ -440,7 +440,7 @@ fn lock(folder: &Path) -> Result<File, LogError> {
 }
 
 /// Whether a topic is the log's own.
-pub(crate) fn is_internal(topic: &TopicName) -> bool {
+fn is_internal(topic: &TopicName) -> bool {
     matches!(topic.as_str(), OFFSETS_TOPIC | TRANSACTIONS_TOPIC)
 }
 

@@ -11,7 +11,7 @@ use courant_model::{TopicName, TopicPartition};
 use regex::{Regex, RegexBuilder};
 
 use super::types::{ConsumerHeartbeat, ConsumerMemberSnapshot, STEP_OUT_EPOCH, ServerAssignor};
-use crate::{LogError, embedded::is_internal, group::assign::TopicPartitions};
+use crate::{LogError, group::assign::TopicPartitions};
 
 /// Bytes that a compiled expression may take; the regex crate's own default is ten
 /// times as much. It is kept for as long as it takes to look at all topics.
@@ -109,9 +109,8 @@ impl Member {
         let mut matched = BTreeSet::new();
         if !self.pattern.is_empty() {
             let regex = compile(&self.pattern)?;
-            let matches =
-                |topic: &&TopicName| !is_internal(topic) && regex.is_match(topic.as_str());
-            matched.extend(known.keys().filter(matches).filter(|one| may_see(one)).cloned());
+            let found = known.keys().filter(|topic| regex.is_match(topic.as_str()));
+            matched.extend(found.filter(|topic| may_see(topic)).cloned());
         }
         let changed = matched != self.matched;
         self.matched = matched;
