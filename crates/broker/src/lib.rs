@@ -9,9 +9,6 @@
 //! This crate translates and decides nothing: what a topic, a group or a transaction
 //! is, the log knows. Record batches pass through as the producer encoded them.
 
-// Handlers that are about to come use what seems unused.
-#![allow(dead_code)]
-
 mod api;
 mod context;
 mod decode;
