@@ -8,20 +8,19 @@
 
 #![allow(clippy::print_stdout, reason = "the child tells its parent, the parent its user")]
 
+mod child;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     env,
-    io::{BufRead, BufReader},
     path::Path,
-    process::{Child, Command, Stdio},
     time::Duration,
 };
 
+use child::{CHILD, moments, rounds, run_child};
 use courant_log::{EmbeddedLog, Log, LogOptions, ReadLimit, TopicSettings, TopicSpec};
 use courant_model::{ByteSize, Record, Timestamp, TopicName, TopicPartition};
 
-const CHILD: &str = "--child";
-const ROUNDS: u64 = 20;
 const TASKS: usize = 4;
 const PARTITIONS: i32 = 2;
 
@@ -68,43 +67,12 @@ async fn append_forever(folder: &Path, round: &str) {
 async fn kill_again_and_again() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut acknowledged = BTreeSet::new();
-    let mut state = u64::from(std::process::id());
-    for round in 0..ROUNDS {
-        // A step of a linear congruential generator: different moments in every run.
-        state =
-            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let count = 1 + (state >> 33) % 400;
+    let rounds = rounds();
+    for (round, count) in (0..rounds).zip(moments(400)) {
         acknowledged.extend(run_child(folder.path(), round, count));
         check(folder.path(), &acknowledged).await;
     }
-    println!("{ROUNDS} kills, {} acknowledged records, none lost, none twice", acknowledged.len());
-}
-
-/// Runs a child until it has acknowledged so many records, kills it, and answers all
-/// that it had acknowledged by then.
-fn run_child(folder: &Path, round: u64, count: u64) -> Vec<String> {
-    let mut child: Child = Command::new(env::current_exe().expect("this program"))
-        .args([CHILD.as_ref(), folder.as_os_str()])
-        .arg(round.to_string())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the child starts");
-    let mut output = BufReader::new(child.stdout.take().expect("it is piped"));
-    let mut seen = Vec::new();
-    while (seen.len() as u64) < count {
-        seen.push(whole_line(&mut output).expect("the child goes on"));
-    }
-    child.kill().expect("the child is killed");
-    seen.extend(std::iter::from_fn(|| whole_line(&mut output)));
-    child.wait().expect("the child is gone");
-    seen
-}
-
-/// The next line, unless the output ends in the middle of it.
-fn whole_line(output: &mut impl BufRead) -> Option<String> {
-    let mut line = String::new();
-    output.read_line(&mut line).expect("the output is text");
-    line.strip_suffix('\n').map(str::to_owned)
+    println!("{rounds} kills, {} acknowledged records, none lost, none twice", acknowledged.len());
 }
 
 async fn check(folder: &Path, acknowledged: &BTreeSet<String>) {
