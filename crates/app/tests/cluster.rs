@@ -9,10 +9,11 @@ mod support;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
+    time::Instant,
 };
 
 use serde_json::{Value, json};
-use support::{Courant, courant_ok, kafka::Cluster, read_topic, root};
+use support::{Courant, PATIENCE, courant_ok, kafka::Cluster, read_topic, root};
 use tempfile::{TempDir, tempdir};
 
 /// A folder with a cluster of one node in it, and workers.
@@ -220,9 +221,16 @@ async fn the_command_line_works_on_a_cluster() {
     assert_eq!(worker.stop(), Some(0));
     let listed = on(&["group", "list"]);
     assert!(listed.contains("shop.keep"), "{listed}");
+    let group = || -> Value {
+        serde_json::from_str(&on(&["group", "describe", "shop.keep", "--json"])).unwrap()
+    };
+    // The cluster may hear of the worker's end a moment after it.
+    let start = Instant::now();
+    while group()["members"].as_array().is_some_and(|members| !members.is_empty()) {
+        assert!(start.elapsed() < PATIENCE, "the worker is still in its group: {}", group());
+    }
     let committed = || {
-        let group: Value =
-            serde_json::from_str(&on(&["group", "describe", "shop.keep", "--json"])).unwrap();
+        let group = group();
         let offsets = group["offsets"].as_array().unwrap().clone();
         offsets.iter().map(|at| at["committed"].as_i64().unwrap()).sum::<i64>()
     };

@@ -130,6 +130,11 @@ impl PartitionTask {
                 }
                 backoff.wait(self.control(), &ConnectorError::retryable(error.to_string())).await
             }
+            // What a cluster lets us abort it lets us try again, also where the commit
+            // itself could not be repeated.
+            LogError::Cluster { .. } => {
+                backoff.wait(self.control(), &ConnectorError::retryable(error.to_string())).await
+            }
             error => backoff.wait(self.control(), &log_failure(error)).await,
         }
     }

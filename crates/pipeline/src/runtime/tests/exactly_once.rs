@@ -133,6 +133,24 @@ async fn a_process_that_ends_at_any_call_repeats_nothing_and_loses_nothing() {
 }
 
 #[tokio::test]
+async fn a_transaction_that_a_cluster_takes_back_is_sent_again() {
+    let world = World::new().await;
+    let taken_back = LogError::Cluster {
+        action: "committing".into(),
+        cluster: "kafka:9092".into(),
+        why: "a record was not delivered in time".into(),
+        retryable: false,
+    };
+    let faults = Faults::of([(Call::Commit, Fault::Refused(taken_back))]);
+    let runtime = start_faulty(&world, &copying([]), &faults).await;
+    world.give("in", numbers(0..5)).await;
+    until_committed(&world, 5).await;
+    assert!(faults.are_over());
+    assert_eq!(sorted_numbers(&documents(&world, "out").await), [0, 1, 2, 3, 4]);
+    stop(runtime).await;
+}
+
+#[tokio::test]
 async fn a_transaction_that_cannot_even_be_aborted_is_left_to_a_new_producer() {
     let world = World::new().await;
     let state =
