@@ -10,6 +10,7 @@ import pathlib
 import re
 
 from matrix import cases, tools
+from matrix.faults import REMARKS
 from suites.reasons import REASONS
 
 SIGNS = {"pass": "✓", "lacks": "–", "fault": "c", "fail": "✗"}
@@ -75,6 +76,8 @@ def clients(courant, kafka):
     for name in names:
         if notes[name]:
             yield f"- **{name}**: {grouped(notes[name])}."
+    for name, remark in REMARKS.items():
+        yield f"- **{name}**, beside the cases: {remark}."
     for name, found in courant["clients"].items():
         if found["missing"]:
             yield f"- **{name}** was not run: {found['missing']}."

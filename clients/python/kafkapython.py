@@ -105,6 +105,8 @@ class Driver:
             for topic, partition, offset in start:
                 consumer.seek(TopicPartition(topic, partition), offset)
         elif group:
+            # Has the topic's metadata before it joins: see REMARKS in clients/matrix/faults.py.
+            consumer.partitions_for_topic(topics[0])
             consumer.subscribe(topics)
         else:
             partitions = [TopicPartition(topics[0], p) for p in consumer.partitions_for_topic(topics[0])]

@@ -63,6 +63,8 @@ class Rdkafka:
         packages = json.loads(said.stdout)["packages"]
         manifest = next(p["manifest_path"] for p in packages if p["name"] == "rdkafka" and p["version"] == self.version)
         shutil.copytree(pathlib.Path(manifest).parent, folder)
+        environment = {**os.environ, "CARGO_TARGET_DIR": str(folder / "target")}
+        subprocess.run(["cargo", "test", "--tests", "--no-run"], check=True, cwd=folder, env=environment)
 
     def run(self, folder, bootstrap):
         command = ["cargo", "test", "--tests", "--no-fail-fast", "--", "--test-threads", "4"]
