@@ -9,6 +9,15 @@ use bytes::Bytes;
 use courant_model::{Record, TopicName};
 use courant_pipeline::connector::{ConnectorError, Emit, EmitError};
 
+/// A record that the log refuses for good.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Refused {
+    /// Index within the records of the call.
+    pub(crate) index: usize,
+    pub(crate) record: Record,
+    pub(crate) why: String,
+}
+
 /// Appends records, or sets them aside one by one. Not cancel safe: a call that is
 /// dropped may have appended any number of them.
 ///
@@ -17,20 +26,38 @@ use courant_pipeline::connector::{ConnectorError, Emit, EmitError};
 pub(crate) async fn deliver(
     emitter: &dyn Emit,
     topic: &TopicName,
-    mut records: Vec<Record>,
+    records: Vec<Record>,
 ) -> Result<(), ConnectorError> {
+    for refused in append(emitter, topic, records).await? {
+        set_aside(emitter, refused.record.value.unwrap_or_default(), refused.why).await?;
+    }
+    Ok(())
+}
+
+/// Appends all records that the log takes and answers the others. Not cancel safe, as
+/// [`deliver`].
+///
+/// # Errors
+/// Failures of the log.
+pub(crate) async fn append(
+    emitter: &dyn Emit,
+    topic: &TopicName,
+    mut records: Vec<Record>,
+) -> Result<Vec<Refused>, ConnectorError> {
+    let mut places: Vec<usize> = (0..records.len()).collect();
+    let mut refused = Vec::new();
     while !records.is_empty() {
         // Cheap: bodies are shared, not copied.
         match emitter.emit(None, records.clone()).await {
-            Ok(_) => return Ok(()),
+            Ok(_) => break,
             Err(EmitError::Rejected { index, why }) if index < records.len() => {
-                let refused = records.remove(index);
-                set_aside(emitter, refused.value.unwrap_or_default(), why).await?;
+                let (place, record) = (places.remove(index), records.remove(index));
+                refused.push(Refused { index: place, record, why });
             }
             Err(error) => return Err(failure(&format!("append to topic \"{topic}\""), &error)),
         }
     }
-    Ok(())
+    Ok(refused)
 }
 
 /// Sets an input aside that is no record.
@@ -70,6 +97,19 @@ mod tests {
         assert_eq!(emit.values(), ["one", "two"]);
         let rejected: Vec<String> = emit.rejected().into_iter().map(|(text, _)| text).collect();
         assert_eq!(rejected, ["bad 1", "bad 2"]);
+    }
+
+    #[tokio::test]
+    async fn refused_records_are_named_by_their_place_in_the_call() {
+        let emit = MemoryEmit::default();
+        emit.refuse_values_with("bad");
+        let records = ["bad 0", "one", "bad 2", "bad 3", "two"];
+        let records =
+            records.iter().map(|text| Record::new(*text, Timestamp::from_millis(0))).collect();
+        let refused = append(&emit, &TopicName::new("t").unwrap(), records).await.unwrap();
+        assert_eq!(refused.iter().map(|refused| refused.index).collect::<Vec<_>>(), [0, 2, 3]);
+        assert_eq!(emit.values(), ["one", "two"]);
+        assert!(emit.rejected().is_empty());
     }
 
     #[tokio::test]

@@ -8,14 +8,19 @@
 pub mod formats;
 pub mod generate;
 
+mod amqp;
 mod console;
 mod deliver;
 mod file;
 mod http;
+mod messaging;
+mod mqtt;
+mod nats;
 mod random;
 mod sequence;
 mod stdin;
 mod template;
+mod tls;
 mod webhook;
 
 #[cfg(test)]
@@ -29,8 +34,16 @@ use courant_pipeline::connector::{Connectors, LogKind};
 /// Every connector of this build, in the order of the reference.
 pub fn all() -> Connectors {
     Connectors {
-        sources: vec![generate::SOURCE, http::SOURCE, file::SOURCE, stdin::SOURCE],
-        sinks: vec![console::SINK, file::SINK, webhook::SINK],
+        sources: vec![
+            generate::SOURCE,
+            http::SOURCE,
+            file::SOURCE,
+            stdin::SOURCE,
+            mqtt::SOURCE,
+            amqp::SOURCE,
+            nats::SOURCE,
+        ],
+        sinks: vec![console::SINK, file::SINK, webhook::SINK, mqtt::SINK, amqp::SINK, nats::SINK],
         logs: vec![CLUSTER],
     }
 }

@@ -348,6 +348,43 @@ pub const WEBHOOK_TRIES_MAX: u32 = 3;
 /// Bytes of a webhook's answer that are read, to quote it in an error.
 pub const WEBHOOK_ANSWER_BYTES_MAX: usize = 16 * 1024;
 
+/// How long a message broker may take to accept a connection; beyond it the attempt is
+/// given up and tried again with the usual waits.
+pub const MESSAGING_CONNECT_MS_MAX: u64 = 10_000;
+
+/// How long a sink waits for a message broker to confirm anything before it takes the
+/// connection for dead; a broker that syncs to a slow disk stays far below.
+pub const MESSAGING_CONFIRM_MS_MAX: u64 = 30_000;
+
+/// Messages that a sink has sent and not yet seen confirmed: enough to hide a round
+/// trip, few enough to send again.
+pub const MESSAGING_CONFIRMS_PENDING_MAX: usize = 256;
+
+/// Messages that a message broker may have delivered and not yet seen acknowledged,
+/// unless set; one durable write serves them all.
+pub const MESSAGING_UNACKNOWLEDGED_DEFAULT: u16 = 256;
+
+/// Bytes of delivered messages that one source holds before they are in the log; above
+/// the largest message that the brokers' protocols are used for.
+pub const MESSAGING_BUFFER_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// Time between two signs of life on a silent connection to a message broker; a dead
+/// one is noticed after twice as long.
+pub const MESSAGING_KEEP_ALIVE_MS: u64 = 15_000;
+
+/// Bytes of an MQTT topic; the protocol's bound.
+pub const MQTT_TOPIC_BYTES_MAX: usize = 65_535;
+
+/// Messages of quality 2 that an MQTT 3.1.1 sink has on their way. That version has no
+/// word for what a broker takes; Mosquitto confirms 20 unless set, and loses the rest.
+pub const MQTT_EXACTLY_ONCE_PENDING_MAX: usize = 16;
+
+/// Bytes of an AMQP routing key or header name; the protocol's bound.
+pub const AMQP_SHORT_TEXT_BYTES_MAX: usize = 255;
+
+/// Bytes of a NATS subject: a quarter of the server's bound for a whole control line.
+pub const NATS_SUBJECT_BYTES_MAX: usize = 1_024;
+
 /// Numbers that a source reserves with one durable write.
 pub const SEQUENCE_RESERVE: u64 = 1_000;
 

@@ -5,6 +5,7 @@
 //! no more: appends are all or nothing, positions are in order, states survive a
 //! source. They can be told to refuse or to fail.
 
+pub(crate) mod servers;
 pub(crate) mod suite;
 
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use courant_pipeline::{
     routes::RouteTable,
 };
 use parking_lot::Mutex;
+use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
 /// Everything around a source, in memory.
@@ -102,6 +104,11 @@ impl MemoryEmit {
         inner.records.iter().map(|(_, record)| text(record.value.as_ref())).collect()
     }
 
+    /// All records.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.inner.lock().records.iter().map(|(_, record)| record.clone()).collect()
+    }
+
     /// The records of a topic other than the source's own.
     pub(crate) fn values_of(&self, topic: &str) -> Vec<String> {
         let inner = self.inner.lock();
@@ -142,7 +149,7 @@ impl MemoryEmit {
                 changed.await;
             }
         };
-        let within = std::time::Duration::from_secs(30);
+        let within = std::time::Duration::from_secs(120);
         let done = tokio::time::timeout(within, wait).await;
         assert!(
             done.is_ok(),
@@ -221,6 +228,14 @@ impl SourceState for MemoryState {
         *inner = (Some(state), inner.1 + 1);
         Ok(())
     }
+}
+
+/// Options with others added, or put in their place.
+pub(crate) fn with(mut options: Value, more: Value) -> Value {
+    if let (Value::Object(options), Value::Object(more)) = (&mut options, more) {
+        options.extend(more);
+    }
+    options
 }
 
 /// An event of partition 0 of topic `topic` with this value.

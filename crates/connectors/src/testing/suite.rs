@@ -4,16 +4,22 @@
 //! that fits it. A check that does not fit (a generator has no bad input) is not
 //! called; none is weakened.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use courant_pipeline::connector::{ConnectorError, Sink, SourceFactory};
+use courant_pipeline::{
+    connector::{ConnectorError, Rejection, Sink, SourceFactory},
+    event::Event,
+};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::{World, event};
+use super::{MemoryEmit, World, event};
 
 /// Far beyond what a working connector needs.
 const LIMIT: Duration = Duration::from_secs(30);
+
+/// Between two tries of something whose server is away.
+const WAIT: Duration = Duration::from_millis(100);
 
 /// A source that runs in the background until it is stopped.
 #[derive(Debug)]
@@ -36,10 +42,70 @@ impl Running {
         self.ended().await.unwrap();
     }
 
+    /// Drops the source wherever it is, as a crash of the process would.
+    pub(crate) async fn crash(self) {
+        self.task.abort();
+        assert!(self.task.await.unwrap_err().is_cancelled());
+    }
+
     /// Waits until the source ends by itself.
     pub(crate) async fn ended(self) -> Result<(), ConnectorError> {
         tokio::time::timeout(LIMIT, self.task).await.expect("source does not end").unwrap()
     }
+}
+
+/// Opens and starts a source, and again after each failure that may pass, as the runtime
+/// does.
+pub(crate) fn supervise(world: &World, factory: Arc<dyn SourceFactory>) -> Running {
+    let stop = CancellationToken::new();
+    let context = world.context(stop.clone());
+    let task = tokio::spawn(async move {
+        loop {
+            let ended = factory.open(context.clone())?.run().await;
+            match ended {
+                Err(error) if error.retryable => tokio::time::sleep(WAIT).await,
+                ended => return ended,
+            }
+        }
+    });
+    Running { stop, task }
+}
+
+/// Writes events, and again after each failure that may pass, as the runtime does.
+pub(crate) async fn write_all(sink: &mut dyn Sink, events: &[Event]) -> Vec<Rejection> {
+    let write = async {
+        loop {
+            match sink.write(events).await {
+                Ok(rejections) => break rejections,
+                Err(error) => {
+                    assert!(error.retryable, "{error}");
+                    tokio::time::sleep(WAIT).await;
+                }
+            }
+        }
+    };
+    let written = tokio::time::timeout(4 * LIMIT, write).await;
+    let rejections = written.expect("sink does not write");
+    sink.flush().await.unwrap();
+    rejections
+}
+
+/// Writes numbered records, a few at a time: `{"n":0}`, `{"n":1}`, ….
+pub(crate) async fn write_numbers(sink: &mut dyn Sink, numbers: std::ops::Range<i64>) {
+    let events: Vec<_> = numbers.map(|n| event(n, format!("{{\"n\":{n}}}"))).collect();
+    for part in events.chunks(50) {
+        assert_eq!(write_all(sink, part).await, []);
+    }
+}
+
+/// Waits until the numbers from 0 on have arrived; tells how many came more than once.
+pub(crate) async fn arrived(world: &World, numbers: i64) -> usize {
+    let distinct = |emit: &MemoryEmit| emit.values().into_iter().collect::<BTreeSet<_>>();
+    let all = |emit: &MemoryEmit| distinct(emit).len() as i64 >= numbers;
+    world.emit.wait_until(&format!("{numbers} distinct numbers"), all).await;
+    let expected: BTreeSet<_> = (0..numbers).map(|n| format!("{{\"n\":{n}}}")).collect();
+    assert_eq!(distinct(&world.emit), expected);
+    world.emit.values().len() - expected.len()
 }
 
 /// A finite source reads everything and returns.

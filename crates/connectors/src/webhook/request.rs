@@ -3,13 +3,12 @@
 //! Redirects are not followed, because they would carry headers, and with them
 //! secrets, to places nobody named.
 
-use std::sync::Once;
-
 use courant_model::limits::WEBHOOK_ANSWER_BYTES_MAX;
 use courant_pipeline::connector::ConnectorError;
 use reqwest::{Client, Method, Response, Url, header, redirect};
 
 use super::{Item, Settings, verdict::Verdict};
+use crate::tls;
 
 /// Where requests go.
 #[derive(Debug, Clone)]
@@ -31,7 +30,7 @@ impl Target {
     /// # Errors
     /// When TLS cannot be set up.
     pub(super) fn new(settings: &Settings) -> Result<Self, ConnectorError> {
-        install_tls();
+        tls::install();
         let client = Client::builder()
             .timeout(settings.timeout)
             .redirect(redirect::Policy::none())
@@ -86,13 +85,4 @@ async fn text(mut response: Response) -> String {
         }
     }
     String::from_utf8_lossy(&body).into_owned()
-}
-
-/// Makes ring the process's one TLS provider, unless one was chosen before.
-fn install_tls() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        // An error says that a provider is there already, which is what is wanted.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-    });
 }

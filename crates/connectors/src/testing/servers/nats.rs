@@ -1,0 +1,43 @@
+//! A NATS server with JetStream for a test.
+
+use std::{fmt::Write, fs, process::Command};
+
+use super::{Process, certificate, free_port, program};
+
+/// What a server asks of its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Open,
+    /// User `someone` with the password `pass word`.
+    Users,
+    Tls,
+}
+
+/// A started server; `None` where NATS is missing.
+pub(crate) async fn start(kind: Kind) -> Option<Process> {
+    let program = program("nats-server", "nats-server")?;
+    let folder = tempfile::tempdir().unwrap();
+    let (at, port) = (folder.path(), free_port());
+    let mut text = format!(
+        "listen: \"127.0.0.1:{port}\"\nmax_payload: 100000\njetstream {{ store_dir: \"{}\" }}\n",
+        at.display()
+    );
+    match kind {
+        Kind::Open => {}
+        Kind::Users => {
+            text.push_str("authorization { user: someone, password: \"pass word\" }\n");
+        }
+        Kind::Tls => {
+            certificate(at);
+            let at = at.display();
+            write!(text, "tls {{ cert_file: \"{at}/cert.pem\", key_file: \"{at}/key.pem\" }}\n")
+                .unwrap();
+        }
+    }
+    fs::write(at.join("nats.conf"), text).unwrap();
+    let mut command = Command::new(program);
+    command.arg("-c").arg(at.join("nats.conf"));
+    let mut process = Process::new(folder, port, command);
+    process.start().await;
+    Some(process)
+}
