@@ -5,7 +5,7 @@
 
 use crate::{
     limits::{INDEX_MAX, NODES_MAX, STEPS_MAX, TEXT_BYTES_MAX},
-    value::Value,
+    value::{Array, Value},
     walk::OutOfRange,
 };
 
@@ -33,14 +33,20 @@ impl Default for Budget {
     }
 }
 
+#[inline]
 fn take(left: &mut usize, wanted: usize, what: &str, max: usize) -> Result<(), Fault> {
     match left.checked_sub(wanted) {
         Some(rest) => {
             *left = rest;
             Ok(())
         }
-        None => Err(Fault(format!("the result is too large: more than {max} {what}"))),
+        None => Err(exhausted(what, max)),
     }
+}
+
+#[cold]
+fn exhausted(what: &str, max: usize) -> Fault {
+    Fault(format!("the result is too large: more than {max} {what}"))
 }
 
 impl Budget {
@@ -59,23 +65,21 @@ impl Budget {
         take(&mut self.text_bytes, bytes, "bytes of text made", TEXT_BYTES_MAX)
     }
 
-    /// A copy of a value, paid for.
-    pub(crate) fn copy<'x>(&mut self, value: &Value<'x>) -> Result<Value<'x>, Fault> {
-        match value {
-            Value::Array(_) | Value::Object(_) => self.nodes(value.nodes())?,
-            _ => self.nodes(1)?,
-        }
-        Ok(value.clone())
+    /// A value for a second place, paid for as if it were copied: a specification that
+    /// doubles its document again and again ends here, although nothing is copied yet.
+    pub(crate) fn copy<'x>(&mut self, value: Value<'x>) -> Result<Value<'x>, Fault> {
+        self.nodes(value.nodes())?;
+        Ok(value.share())
     }
 
     /// Lets an array grow so that it has this index.
-    pub(crate) fn grow(&mut self, items: &mut Vec<Value<'_>>, index: usize) -> Result<(), Fault> {
-        if index >= items.len() {
+    pub(crate) fn grow(&mut self, array: &Array<'_>, index: usize) -> Result<(), Fault> {
+        if index >= array.len() {
             if index > INDEX_MAX {
                 return Err(Fault(format!("index {index} is too large; {INDEX_MAX} is the most")));
             }
-            self.nodes(index + 1 - items.len())?;
-            items.resize_with(index + 1, Value::default);
+            self.nodes(index + 1 - array.len())?;
+            array.lengthen(index + 1);
         }
         Ok(())
     }

@@ -5,12 +5,14 @@
 //! it stands in, before the keys beside it run.
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     error::Report,
     java,
     key::{self, Key},
     star::Star,
-    value::{Object, Value},
+    value::{Object, Slot, Value, own_array, own_object},
+    write::to_vec,
 };
 
 /// A compiled `cardinality`.
@@ -40,7 +42,7 @@ enum Wanted {
 }
 
 impl Cardinality {
-    pub(crate) fn compile(spec: &Value<'_>, report: &mut Report) -> Option<Self> {
+    pub(crate) fn compile(spec: Value<'_>, report: &mut Report) -> Option<Self> {
         match spec {
             Value::Object(spec) => composite(spec, report).map(|root| Self { root }),
             other => {
@@ -51,9 +53,14 @@ impl Cardinality {
         }
     }
 
-    pub(crate) fn apply(&self, value: &mut Value<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    pub(crate) fn apply<'x>(
+        &self,
+        arena: &'x Arena,
+        slot: &Slot<'x>,
+        budget: &mut Budget,
+    ) -> Result<(), Fault> {
         if let Some(wanted) = self.root.at {
-            match (wanted, &value) {
+            match (wanted, slot.get()) {
                 (Wanted::One, Value::Array(_)) | (Wanted::Many, _) => {
                     let what = "\"@\" at the top has no key whose value it could change";
                     return Err(Fault(what.to_owned()));
@@ -61,7 +68,7 @@ impl Cardinality {
                 (Wanted::One, _) => return Ok(()),
             }
         }
-        children(&self.root, value, budget)
+        Run { arena, budget }.children(&self.root, slot)
     }
 }
 
@@ -75,8 +82,8 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
     for (text, right) in spec.iter() {
         let entry = report.below(text, |report| {
             let key = match key::parse_plain(text) {
-                _ if text.contains('@') && &**text != "@" => {
-                    Err(format!("key {:?} has an \"@\", which stands alone", &**text))
+                _ if text.contains('@') && text != "@" => {
+                    Err(format!("key {text:?} has an \"@\", which stands alone"))
                 }
                 _ if text.contains('@') => Ok(Key::At),
                 parsed => parsed,
@@ -91,8 +98,8 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
                 report.below(text, |report| report.tell("\"@\" cannot have keys below it"));
                 whole = false;
             }
-            Some((Key::Star(star), node)) => stars.push((star, (**text).to_owned(), node)),
-            Some((_, node)) => literals.push(((**text).into(), node)),
+            Some((Key::Star(star), node)) => stars.push((star, text.to_owned(), node)),
+            Some((_, node)) => literals.push((text.into(), node)),
         }
     }
     stars.sort_by(|(a, a_key, _), (b, b_key, _)| {
@@ -104,14 +111,15 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
     whole.then_some(Composite { at, literals, stars })
 }
 
-fn node(right: &Value<'_>, report: &mut Report) -> Option<Node> {
+fn node(right: Value<'_>, report: &mut Report) -> Option<Node> {
     match right {
         Value::Object(spec) => composite(spec, report).map(Node::Composite),
-        Value::String(text) if &**text == "ONE" => Some(Node::Leaf(Wanted::One)),
-        Value::String(text) if &**text == "MANY" => Some(Node::Leaf(Wanted::Many)),
+        Value::String("ONE") => Some(Node::Leaf(Wanted::One)),
+        Value::String("MANY") => Some(Node::Leaf(Wanted::Many)),
         other => {
-            let found = java::text(other);
-            report.tell(format!("a cardinality is ONE or MANY, not {:?}", &*found));
+            let found = to_vec(other);
+            let found = String::from_utf8_lossy(&found);
+            report.tell(format!("a cardinality is ONE or MANY, not {found}"));
             None
         }
     }
@@ -125,87 +133,91 @@ impl Composite {
     }
 }
 
-fn children(spec: &Composite, value: &mut Value<'_>, budget: &mut Budget) -> Result<(), Fault> {
-    let tried = spec.literals.len() + spec.stars.len();
-    match value {
-        Value::Object(object) => {
-            budget.steps(object.len().saturating_mul(tried))?;
-            let mut moved = Vec::new();
-            for place in 0..object.len() {
-                let node = object.at(place).and_then(|(key, _)| spec.find(key));
-                if let (Some(node), Some(value)) = (node, object.at_mut(place)) {
-                    if apply(node, value, budget)? {
+struct Run<'x, 'b> {
+    arena: &'x Arena,
+    budget: &'b mut Budget,
+}
+
+impl<'x> Run<'x, '_> {
+    fn children(&mut self, spec: &Composite, slot: &Slot<'x>) -> Result<(), Fault> {
+        let tried = spec.literals.len() + spec.stars.len();
+        match slot.get() {
+            Value::Object(_) => {
+                let Some(object) = own_object(slot) else { return Ok(()) };
+                self.budget.steps(object.len().saturating_mul(tried))?;
+                let mut moved = self.arena.list(0);
+                for (place, entry) in object.entries().iter().enumerate() {
+                    let Some(node) = spec.find(entry.key()) else { continue };
+                    if self.apply(node, &entry.value)? {
                         moved.push(place);
                     }
                 }
-            }
-            if !moved.is_empty() {
-                object.move_to_end(&moved);
-            }
-            Ok(())
-        }
-        Value::Array(items) => {
-            budget.steps(items.len().saturating_mul(tried))?;
-            for (index, item) in items.iter_mut().enumerate() {
-                match spec.find(itoa::Buffer::new().format(index)) {
-                    None => {}
-                    Some(Node::Composite(composite)) if composite.at.is_none() => {
-                        children(composite, item, budget)?;
-                    }
-                    Some(_) => return Err(not_of_an_object("an item of an array")),
+                if !moved.is_empty() {
+                    object.move_to_end(&moved);
                 }
+                Ok(())
             }
-            Ok(())
+            Value::Array(_) => {
+                let Some(array) = own_array(slot) else { return Ok(()) };
+                self.budget.steps(array.len().saturating_mul(tried))?;
+                for (index, slot) in array.slots().iter().enumerate() {
+                    match spec.find(itoa::Buffer::new().format(index)) {
+                        None => {}
+                        Some(Node::Composite(composite)) if composite.at.is_none() => {
+                            self.children(composite, slot)?;
+                        }
+                        Some(_) => return Err(not_of_an_object("an item of an array")),
+                    }
+                }
+                Ok(())
+            }
+            Value::Null => Ok(()),
+            scalar => match spec.find(java::text(self.arena, scalar)) {
+                Some(Node::Leaf(_)) => Err(not_of_an_object("a scalar")),
+                _ => Ok(()),
+            },
         }
-        Value::Null => Ok(()),
-        scalar => match spec.find(&java::text(scalar)) {
-            Some(Node::Leaf(_)) => Err(not_of_an_object("a scalar")),
-            _ => Ok(()),
-        },
+    }
+
+    /// Changes the value of a key; answers whether the key moves to the end.
+    fn apply(&mut self, node: &Node, slot: &Slot<'x>) -> Result<bool, Fault> {
+        match node {
+            Node::Leaf(wanted) => self.adjust(*wanted, slot),
+            Node::Composite(spec) => {
+                let was_list = matches!(slot.get(), Value::Array(_));
+                let moved = match spec.at {
+                    None => false,
+                    Some(wanted) => self.adjust(wanted, slot)?,
+                };
+                if spec.at != Some(Wanted::One) || was_list {
+                    self.children(spec, slot)?;
+                }
+                Ok(moved)
+            }
+        }
+    }
+
+    fn adjust(&mut self, wanted: Wanted, slot: &Slot<'x>) -> Result<bool, Fault> {
+        match (wanted, slot.get()) {
+            (Wanted::One, Value::Array(array)) => {
+                // Another place can have the array, too, and with it the item.
+                slot.set(array.get(0).unwrap_or_default().share());
+                Ok(false)
+            }
+            (Wanted::One, _) | (Wanted::Many, Value::Array(_)) => Ok(false),
+            (Wanted::Many, Value::Null) => {
+                slot.set(self.arena.array(std::iter::empty()));
+                Ok(false)
+            }
+            (Wanted::Many, value) => {
+                self.budget.nodes(1)?;
+                slot.set(self.arena.array(std::iter::once(value)));
+                Ok(true)
+            }
+        }
     }
 }
 
 fn not_of_an_object(what: &str) -> Fault {
     Fault(format!("only the value of a key can be changed, not {what}"))
-}
-
-/// Changes the value of a key; answers whether the key moves to the end.
-fn apply(node: &Node, value: &mut Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
-    match node {
-        Node::Leaf(wanted) => adjust(*wanted, value, budget),
-        Node::Composite(spec) => {
-            let was_list = matches!(value, Value::Array(_));
-            let moved = match spec.at {
-                None => false,
-                Some(wanted) => adjust(wanted, value, budget)?,
-            };
-            if spec.at != Some(Wanted::One) || was_list {
-                children(spec, value, budget)?;
-            }
-            Ok(moved)
-        }
-    }
-}
-
-fn adjust(wanted: Wanted, value: &mut Value<'_>, budget: &mut Budget) -> Result<bool, Fault> {
-    match (wanted, value) {
-        (Wanted::One, value) => {
-            if let Value::Array(items) = value {
-                let first = if items.is_empty() { Value::Null } else { items.swap_remove(0) };
-                *value = first;
-            }
-            Ok(false)
-        }
-        (Wanted::Many, Value::Array(_)) => Ok(false),
-        (Wanted::Many, value @ Value::Null) => {
-            *value = Value::Array(Vec::new());
-            Ok(false)
-        }
-        (Wanted::Many, value) => {
-            budget.nodes(1)?;
-            let one = std::mem::take(value);
-            *value = Value::Array(vec![one]);
-            Ok(true)
-        }
-    }
 }

@@ -3,11 +3,12 @@
 //! Compiling looks at everything and tells all that is wrong. A transform runs the
 //! operations one after the other on one document, within one budget.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{cell::Cell, collections::BTreeMap, fmt, sync::Arc};
 
 use serde_json::Value as Json;
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     cardinality::Cardinality,
     convert::{from_serde, to_serde},
@@ -97,7 +98,7 @@ impl Jolt {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn compile_with(spec: &Json, registry: &Registry) -> Result<Self, SpecErrors> {
-        chain(&from_serde(spec.clone()), registry)
+        chain(from_serde(&Arena::new(), spec), registry)
     }
 
     /// Compiles a chain from JSON text, in which comments are allowed.
@@ -113,9 +114,10 @@ impl Jolt {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn from_text_with(spec: &str, registry: &Registry) -> Result<Self, SpecErrors> {
-        let parsed = parse_with_comments(spec.as_bytes())
+        let arena = Arena::new();
+        let parsed = parse_with_comments(&arena, spec.as_bytes())
             .map_err(|error| only(None, format!("the specification is no JSON: {error}")))?;
-        chain(&parsed, registry)
+        chain(parsed, registry)
     }
 
     /// Compiles a single operation with its bare spec; `sort` has none.
@@ -123,9 +125,10 @@ impl Jolt {
     /// # Errors
     /// Everything that is wrong with it.
     pub fn operation(name: &str, spec: Option<&Json>) -> Result<Self, SpecErrors> {
-        let spec = spec.map(|spec| from_serde(spec.clone()));
+        let arena = Arena::new();
+        let spec = spec.map(|spec| from_serde(&arena, spec));
         let mut report = Report::at(0);
-        let operation = operation(name, spec.as_ref(), &Registry::default(), &mut report);
+        let operation = operation(name, spec, &Registry::default(), &mut report);
         finish(operation.map(|operation| vec![operation]), report.errors)
     }
 
@@ -141,14 +144,17 @@ impl Jolt {
     ///
     /// # Errors
     /// [`TransformError`] with the operation that cannot go on.
+    #[allow(clippy::needless_pass_by_value, reason = "a document is given for another")]
     pub fn transform_with(
         &self,
         input: Json,
         context: Option<&Json>,
     ) -> Result<Json, TransformError> {
-        let context = context.map(|context| from_serde(context.clone()));
-        let output = self.apply(from_serde(input), context.as_ref())?;
-        Ok(to_serde(&output))
+        with_arena(|arena| {
+            let context = context.map(|context| from_serde(arena, context));
+            let output = self.apply(arena, from_serde(arena, &input), context)?;
+            Ok(to_serde(output))
+        })
     }
 
     /// Transforms JSON text into JSON text.
@@ -167,19 +173,23 @@ impl Jolt {
         Ok(output)
     }
 
-    /// As [`Jolt::transform_bytes`], appending to a buffer, with a context.
+    /// As [`Jolt::transform_bytes`], appending to a buffer, with a context. Uses memory
+    /// that the thread keeps: after a few documents nothing is allocated any more.
     ///
     /// # Errors
     /// As [`Jolt::transform_bytes`]; then nothing was appended.
     pub fn transform_into(
         &self,
         input: &[u8],
-        context: Option<&Value<'_>>,
+        context: Option<&Json>,
         output: &mut Vec<u8>,
     ) -> Result<(), Error> {
-        let transformed = self.apply(parse(input)?, context)?;
-        write::write(&transformed, output);
-        Ok(())
+        with_arena(|arena| {
+            let context = context.map(|context| from_serde(arena, context));
+            let transformed = self.apply(arena, parse(arena, input)?, context)?;
+            write::write(transformed, output);
+            Ok(())
+        })
     }
 
     /// Transforms each document of a batch; one that fails does not stop the others.
@@ -190,14 +200,25 @@ impl Jolt {
         inputs.into_iter().map(|input| self.transform_bytes(input)).collect()
     }
 
-    /// Transforms a document that is parsed already.
+    /// Transforms a document that is parsed already, within its arena.
+    ///
+    /// ```
+    /// use courant_jolt::{Arena, Jolt, parse, to_vec};
+    ///
+    /// let jolt = Jolt::from_text(r#"[{"operation": "shift", "spec": {"a": "b"}}]"#)?;
+    /// let arena = Arena::new();
+    /// let output = jolt.apply(&arena, parse(&arena, br#"{"a": [1]}"#)?, None)?;
+    /// assert_eq!(to_vec(output), br#"{"b":[1]}"#);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// [`TransformError`] with the operation that cannot go on.
     pub fn apply<'x>(
         &'x self,
+        arena: &'x Arena,
         input: Value<'x>,
-        context: Option<&'x Value<'x>>,
+        context: Option<Value<'x>>,
     ) -> Result<Value<'x>, TransformError> {
         let mut budget = Budget::default();
         let mut value = input;
@@ -206,7 +227,7 @@ impl Jolt {
         for (index, operation) in self.operations.iter().enumerate() {
             let failed = |Fault(what)| TransformError { operation: index, what };
             depth += operation.deepens();
-            operation.apply(&mut value, context, &mut budget).map_err(failed)?;
+            value = operation.apply(arena, value, context, &mut budget).map_err(failed)?;
             if depth > 2 * DEPTH_MAX {
                 depth = value.depth();
                 if depth > 2 * DEPTH_MAX {
@@ -219,33 +240,49 @@ impl Jolt {
     }
 }
 
+/// Runs with the thread's arena. A custom operation that transforms something itself
+/// finds it taken and gets one of its own.
+fn with_arena<T>(run: impl FnOnce(&Arena) -> T) -> T {
+    thread_local! {
+        static ARENA: Cell<Arena> = Cell::default();
+    }
+    let mut arena = ARENA.take();
+    let outcome = run(&arena);
+    arena.reset();
+    ARENA.set(arena);
+    outcome
+}
+
 impl Operation {
     fn apply<'x>(
         &'x self,
-        value: &mut Value<'x>,
-        context: Option<&'x Value<'x>>,
+        arena: &'x Arena,
+        value: Value<'x>,
+        context: Option<Value<'x>>,
         budget: &mut Budget,
-    ) -> Result<(), Fault> {
-        match self {
-            Self::Shift(shift) => {
-                *value = shift.apply(value, budget)?;
-                Ok(())
-            }
-            Self::Default(default) => default.apply(value, budget),
-            Self::Remove(remove) => remove.apply(value, budget),
-            Self::Sort => {
-                sort::sort(value);
-                Ok(())
-            }
-            Self::Cardinality(cardinality) => cardinality.apply(value, budget),
-            Self::Modify(modify) => modify.apply(value, context, budget),
-            Self::Custom(custom) => {
-                let context = context.map(to_serde);
-                let output = custom.transform(to_serde(value), context.as_ref()).map_err(Fault)?;
-                *value = from_serde(output);
-                budget.nodes(value.nodes())
-            }
+    ) -> Result<Value<'x>, Fault> {
+        if let Self::Shift(shift) = self {
+            return shift.apply(arena, value, budget);
         }
+        if let Self::Custom(custom) = self {
+            let context = context.map(to_serde);
+            let output = custom.transform(to_serde(value), context.as_ref()).map_err(Fault)?;
+            let text = serde_json::to_vec(&output).map_err(|error| Fault(error.to_string()))?;
+            let output = parse(arena, arena.bytes(&text));
+            let output = output.map_err(|error| Fault(error.to_string()))?;
+            budget.nodes(output.nodes())?;
+            return Ok(output);
+        }
+        let slot = arena.put(Cell::new(value));
+        match self {
+            Self::Default(default) => default.apply(arena, slot, budget)?,
+            Self::Remove(remove) => remove.apply(slot, budget)?,
+            Self::Sort => sort::sort(slot),
+            Self::Cardinality(cardinality) => cardinality.apply(arena, slot, budget)?,
+            Self::Modify(modify) => modify.apply(arena, slot, context, budget)?,
+            Self::Shift(_) | Self::Custom(_) => {}
+        }
+        Ok(slot.get())
     }
 
     fn deepens(&self) -> usize {
@@ -272,7 +309,7 @@ fn finish(operations: Option<Vec<Operation>>, errors: Vec<SpecError>) -> Result<
     }
 }
 
-fn chain(spec: &Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
+fn chain(spec: Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
     let Value::Array(entries) = spec else {
         let kind = spec.kind();
         return Err(only(None, format!("a specification is a list of operations, not {kind}")));
@@ -294,7 +331,7 @@ fn chain(spec: &Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
     finish(Some(operations), errors)
 }
 
-fn entry(entry: &Value<'_>, registry: &Registry, report: &mut Report) -> Option<Operation> {
+fn entry(entry: Value<'_>, registry: &Registry, report: &mut Report) -> Option<Operation> {
     let Value::Object(entry) = entry else {
         report.tell(format!(
             "an operation is an object with \"operation\" and \"spec\", not {}",
@@ -323,7 +360,7 @@ fn entry(entry: &Value<'_>, registry: &Registry, report: &mut Report) -> Option<
 
 fn operation(
     name: &str,
-    spec: Option<&Value<'_>>,
+    spec: Option<Value<'_>>,
     registry: &Registry,
     report: &mut Report,
 ) -> Option<Operation> {
@@ -340,7 +377,7 @@ fn operation(
             }
         };
     }
-    type Compile = fn(&Value<'_>, &mut Report) -> Option<Operation>;
+    type Compile = fn(Value<'_>, &mut Report) -> Option<Operation>;
     let compile: Compile = match name {
         "shift" => |spec, report| Shift::compile(spec, report).map(Operation::Shift),
         "default" => |spec, report| Fill::compile(spec, report).map(Operation::Default),
@@ -366,6 +403,6 @@ fn operation(
     compile(spec, report)
 }
 
-fn modify(spec: &Value<'_>, mode: Mode, report: &mut Report) -> Option<Operation> {
+fn modify(spec: Value<'_>, mode: Mode, report: &mut Report) -> Option<Operation> {
     Modify::compile(spec, mode, report).map(Operation::Modify)
 }

@@ -6,12 +6,13 @@
 use std::cmp::Ordering;
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     error::Report,
     java,
     key::java_split,
     limits::INDEX_MAX,
-    value::{Object, Text, Value},
+    value::{Literal, Object, Slot, Value, own_array, own_object},
 };
 
 /// A compiled `default`.
@@ -38,7 +39,7 @@ enum Match {
 
 #[derive(Debug)]
 enum Fill {
-    Value(Value<'static>),
+    Value(Literal),
     Object(Vec<Entry>),
     Array(Array),
 }
@@ -51,7 +52,7 @@ struct Array {
 }
 
 impl Default {
-    pub(crate) fn compile(spec: &Value<'_>, report: &mut Report) -> Option<Self> {
+    pub(crate) fn compile(spec: Value<'_>, report: &mut Report) -> Option<Self> {
         let Value::Object(spec) = spec else {
             report.tell(format!("a default needs an object as its spec, not {}", spec.kind()));
             return None;
@@ -64,23 +65,22 @@ impl Default {
 
     pub(crate) fn apply<'x>(
         &'x self,
-        value: &mut Value<'x>,
+        arena: &'x Arena,
+        slot: &Slot<'x>,
         budget: &mut Budget,
     ) -> Result<(), Fault> {
-        if value.is_null() {
-            *value = Value::Object(Object::new());
-        }
-        match value {
+        let mut run = Run { arena, budget };
+        match slot.get() {
             Value::Array(_) => {
-                let array = self.array.as_ref().ok_or_else(|| {
-                    Fault(
-                        "input is an array; the spec's keys must be indices, \"|\" or \"*\""
-                            .to_owned(),
-                    )
-                })?;
-                fill_array(array, value, budget)
+                let what = "input is an array; the spec's keys must be indices, \"|\" or \"*\"";
+                let array = self.array.as_ref().ok_or_else(|| Fault(what.to_owned()))?;
+                run.array(array, slot)
             }
-            value => fill_object(&self.object, value, budget),
+            Value::Null => {
+                slot.set(arena.object());
+                run.object(&self.object, slot)
+            }
+            _ => run.object(&self.object, slot),
         }
     }
 
@@ -126,7 +126,7 @@ fn before(a: &Match, b: &Match) -> Ordering {
     }
 }
 
-fn entry(key: &str, right: &Value<'_>, in_array: bool, report: &mut Report) -> Option<Entry> {
+fn entry(key: &str, right: Value<'_>, in_array: bool, report: &mut Report) -> Option<Entry> {
     let is_array = key.ends_with("[]");
     let name = if is_array { key.replace("[]", "") } else { key.to_owned() };
     let matched = if name.contains('*') {
@@ -137,7 +137,7 @@ fn entry(key: &str, right: &Value<'_>, in_array: bool, report: &mut Report) -> O
         Match::All
     } else if name.contains('|') {
         let keys = java_split(&name, '|').into_iter().map(Into::into).collect();
-        Match::Either(keys, name.clone().into())
+        Match::Either(keys, name.into())
     } else {
         Match::Literal(name.into())
     };
@@ -147,7 +147,7 @@ fn entry(key: &str, right: &Value<'_>, in_array: bool, report: &mut Report) -> O
     let fill = match right {
         Value::Object(spec) if is_array => Fill::Array(array(spec, report)?),
         Value::Object(spec) => Fill::Object(entries(spec, false, report)?),
-        other => Fill::Value(other.clone().into_owned()),
+        other => Fill::Value(Literal::of(other)),
     };
     Some(Entry { key: matched, fill })
 }
@@ -179,100 +179,96 @@ fn array(spec: &Object<'_>, report: &mut Report) -> Option<Array> {
     Some(Array { length, entries })
 }
 
-fn fill_object<'x>(
-    entries: &'x [Entry],
-    value: &mut Value<'x>,
-    budget: &mut Budget,
-) -> Result<(), Fault> {
-    let Value::Object(object) = value else { return Ok(()) };
-    for entry in entries {
-        budget.steps(1)?;
-        match &entry.key {
-            Match::Literal(key) => {
-                let place = match object.place(key) {
-                    Some(place) => place,
-                    None => {
-                        budget.nodes(1)?;
-                        object.push_new(Text::Borrowed(key), Value::Null)
-                    }
-                };
-                if let Some(value) = object.at_mut(place) {
-                    fill(&entry.fill, value, budget)?;
-                }
-            }
-            Match::Either(keys, _) => {
-                for key in keys {
-                    if let Some(value) = object.get_mut(key) {
-                        fill(&entry.fill, value, budget)?;
-                    }
-                }
-            }
-            Match::All => {
-                budget.steps(object.len())?;
-                for (_, value) in object.values_mut() {
-                    fill(&entry.fill, value, budget)?;
-                }
-            }
-        }
-    }
-    Ok(())
+struct Run<'x, 'b> {
+    arena: &'x Arena,
+    budget: &'b mut Budget,
 }
 
-fn fill_array<'x>(
-    array: &'x Array,
-    value: &mut Value<'x>,
-    budget: &mut Budget,
-) -> Result<(), Fault> {
-    let Value::Array(items) = value else { return Ok(()) };
-    if let Some(last) = array.length.checked_sub(1) {
-        budget.grow(items, last)?;
-    }
-    for entry in &array.entries {
-        budget.steps(1)?;
-        match &entry.key {
-            Match::Literal(key) => {
-                let item = java::index(key).and_then(|index| items.get_mut(index));
-                let negative = || Fault(format!("index {key} of an array is negative"));
-                fill(&entry.fill, item.ok_or_else(negative)?, budget)?;
-            }
-            Match::Either(keys, _) => {
-                for key in keys {
-                    if let Some(item) = java::index(key).and_then(|index| items.get_mut(index)) {
-                        fill(&entry.fill, item, budget)?;
+impl<'x> Run<'x, '_> {
+    fn object(&mut self, entries: &'x [Entry], slot: &Slot<'x>) -> Result<(), Fault> {
+        let Some(object) = own_object(slot) else { return Ok(()) };
+        self.budget.steps(entries.len())?;
+        for entry in entries {
+            match &entry.key {
+                Match::Literal(key) => {
+                    let slot = match object.slot(key) {
+                        Some(slot) => slot,
+                        None => {
+                            self.budget.nodes(1)?;
+                            object.push_new(key, Value::Null)
+                        }
+                    };
+                    self.fill(&entry.fill, slot)?;
+                }
+                Match::Either(keys, _) => {
+                    for slot in keys.iter().filter_map(|key| object.slot(key)) {
+                        self.fill(&entry.fill, slot)?;
+                    }
+                }
+                Match::All => {
+                    self.budget.steps(object.len())?;
+                    for found in object.entries() {
+                        self.fill(&entry.fill, &found.value)?;
                     }
                 }
             }
-            Match::All => {
-                budget.steps(items.len())?;
-                for item in items.iter_mut() {
-                    fill(&entry.fill, item, budget)?;
+        }
+        Ok(())
+    }
+
+    fn array(&mut self, spec: &'x Array, slot: &Slot<'x>) -> Result<(), Fault> {
+        let Some(array) = own_array(slot) else { return Ok(()) };
+        if let Some(last) = spec.length.checked_sub(1) {
+            self.budget.grow(array, last)?;
+        }
+        self.budget.steps(spec.entries.len())?;
+        let slots = array.slots();
+        for entry in &spec.entries {
+            match &entry.key {
+                Match::Literal(key) => {
+                    let negative = || Fault(format!("index {key} of an array is negative"));
+                    let slot = java::index(key).and_then(|index| slots.get(index));
+                    self.fill(&entry.fill, slot.ok_or_else(negative)?)?;
+                }
+                Match::Either(keys, _) => {
+                    let indices = keys.iter().filter_map(|key| java::index(key));
+                    for slot in indices.filter_map(|index| slots.get(index)) {
+                        self.fill(&entry.fill, slot)?;
+                    }
+                }
+                Match::All => {
+                    self.budget.steps(slots.len())?;
+                    for slot in slots {
+                        self.fill(&entry.fill, slot)?;
+                    }
                 }
             }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-fn fill<'x>(fill: &'x Fill, value: &mut Value<'x>, budget: &mut Budget) -> Result<(), Fault> {
-    match fill {
-        Fill::Value(wanted) => {
-            if value.is_null() {
-                budget.nodes(wanted.nodes())?;
-                *value = wanted.borrowed();
+    fn fill(&mut self, fill: &'x Fill, slot: &Slot<'x>) -> Result<(), Fault> {
+        let missing = slot.get().is_null();
+        match fill {
+            Fill::Value(literal) => {
+                if missing {
+                    self.budget.nodes(literal.nodes())?;
+                    slot.set(literal.value(self.arena));
+                }
+                Ok(())
             }
-            Ok(())
-        }
-        Fill::Object(entries) => {
-            if value.is_null() {
-                *value = Value::Object(Object::new());
+            Fill::Object(entries) => {
+                if missing {
+                    slot.set(self.arena.object());
+                }
+                self.object(entries, slot)
             }
-            fill_object(entries, value, budget)
-        }
-        Fill::Array(array) => {
-            if value.is_null() {
-                *value = Value::Array(Vec::new());
+            Fill::Array(array) => {
+                if missing {
+                    slot.set(self.arena.array(std::iter::empty()));
+                }
+                self.array(array, slot)
             }
-            fill_array(array, value, budget)
         }
     }
 }

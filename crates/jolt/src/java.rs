@@ -3,59 +3,98 @@
 //! Doubles are the shortest digits that read back as the same number, as `Double.toString`
 //! gives them since JDK 19; older ones sometimes print a digit more.
 
-use std::{cmp::Ordering, fmt::Write};
+use std::{cmp::Ordering, fmt::Write, ops::Deref};
 
-use crate::value::{Number, Text, Value};
+use crate::{
+    arena::{Arena, Growing},
+    value::{Number, Value},
+};
+
+/// A number as text; no double needs more room.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Printed {
+    bytes: [u8; 32],
+    length: usize,
+}
+
+impl Write for Printed {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        let end = self.length + text.len();
+        let room = self.bytes.get_mut(self.length..end).ok_or(std::fmt::Error)?;
+        room.copy_from_slice(text.as_bytes());
+        self.length = end;
+        Ok(())
+    }
+}
+
+impl Deref for Printed {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        std::str::from_utf8(&self.bytes[..self.length]).unwrap_or_default()
+    }
+}
+
+impl Printed {
+    fn of(arguments: std::fmt::Arguments<'_>) -> Self {
+        let mut printed = Self::default();
+        let written = printed.write_fmt(arguments);
+        debug_assert!(written.is_ok(), "no number is longer");
+        printed
+    }
+}
 
 /// `Double.toString`.
-pub(crate) fn double(value: f64) -> String {
+pub(crate) fn double(value: f64) -> Printed {
     if value.is_nan() {
-        return "NaN".to_owned();
+        return Printed::of(format_args!("NaN"));
     }
     if value.is_infinite() {
-        return if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned();
+        return Printed::of(format_args!("{}Infinity", if value > 0.0 { "" } else { "-" }));
     }
     let size = value.abs();
     if size == 0.0 || (1e-3..1e7).contains(&size) {
-        let mut text = value.to_string();
-        if !text.contains('.') {
-            text.push_str(".0");
-        }
-        return text;
+        // The debugging form always has a point in this range.
+        return Printed::of(format_args!("{value:?}"));
     }
-    let text = format!("{value:e}");
+    let text = Printed::of(format_args!("{value:e}"));
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
     let point = if digits.contains('.') { "" } else { ".0" };
-    format!("{digits}{point}E{exponent}")
+    Printed::of(format_args!("{digits}{point}E{exponent}"))
 }
 
 /// `String.valueOf`: of an object `{a=1, b=2}`, of an array `[1, 2]`.
-pub(crate) fn text<'a>(value: &Value<'a>) -> Text<'a> {
+pub(crate) fn text<'x>(arena: &'x Arena, value: Value<'x>) -> &'x str {
     match value {
-        Value::String(text) => text.clone(),
-        Value::Null => "null".into(),
-        Value::Bool(true) => "true".into(),
-        Value::Bool(false) => "false".into(),
-        Value::Number(Number::Big(text)) => text.clone(),
-        Value::Number(Number::Decimal(text)) => (*text).into(),
-        other => {
-            let mut text = String::new();
-            append(other, &mut text);
-            text.into()
+        Value::String(text) => text,
+        Value::Null => "null",
+        Value::Bool(true) => "true",
+        Value::Bool(false) => "false",
+        Value::Number(Number::Big(text) | Number::Decimal(text)) => text,
+        Value::Number(Number::Int(value)) => arena.text(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Long(value)) => arena.text(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Double(value)) => arena.text(&double(value)),
+        Value::Array(_) | Value::Object(_) => {
+            let mut text = arena.growing(64);
+            append(value, &mut text);
+            text.into_bump_str()
         }
     }
 }
 
 /// Appends what [`text`] gives.
-pub(crate) fn append(value: &Value<'_>, out: &mut String) {
+pub(crate) fn append(value: Value<'_>, out: &mut Growing<'_>) {
     match value {
         Value::Null => out.push_str("null"),
-        Value::Bool(value) => out.push_str(if *value { "true" } else { "false" }),
+        Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
         Value::String(text) => out.push_str(text),
-        Value::Number(number) => append_number(number, out),
-        Value::Array(items) => {
+        Value::Number(Number::Int(value)) => out.push_str(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Long(value)) => out.push_str(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Big(text) | Number::Decimal(text)) => out.push_str(text),
+        Value::Number(Number::Double(value)) => out.push_str(&double(value)),
+        Value::Array(array) => {
             out.push('[');
-            for (n, item) in items.iter().enumerate() {
+            for (n, item) in array.iter().enumerate() {
                 out.push_str(if n > 0 { ", " } else { "" });
                 append(item, out);
             }
@@ -72,18 +111,6 @@ pub(crate) fn append(value: &Value<'_>, out: &mut String) {
             out.push('}');
         }
     }
-}
-
-fn append_number(number: &Number<'_>, out: &mut String) {
-    let written = match number {
-        Number::Int(value) => write!(out, "{value}"),
-        Number::Long(value) => write!(out, "{value}"),
-        Number::Big(text) => write!(out, "{}", &**text),
-        Number::Decimal(text) => write!(out, "{text}"),
-        Number::Double(value) => write!(out, "{}", double(*value)),
-    };
-    // Writing to a string does not fail.
-    debug_assert!(written.is_ok());
 }
 
 /// `Integer.parseInt`: a sign may stand before the digits.
@@ -137,23 +164,28 @@ pub(crate) fn compare(a: &str, b: &str) -> Ordering {
 }
 
 /// `String.substring` by UTF-16 units; `None` out of range. Half of a pair is lost.
-pub(crate) fn substring(text: &str, start: usize, end: usize) -> Option<String> {
+pub(crate) fn substring<'x>(
+    arena: &'x Arena,
+    text: &'x str,
+    start: usize,
+    end: usize,
+) -> Option<&'x str> {
     if text.is_ascii() {
-        return text.get(start..end).map(str::to_owned);
+        return text.get(start..end);
     }
     let units: Vec<u16> = text.encode_utf16().collect();
-    units.get(start..end).map(String::from_utf16_lossy)
+    units.get(start..end).map(|units| arena.text(&String::from_utf16_lossy(units)))
 }
 
 /// `equals`: of numbers only where their kinds are the same.
-pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
+pub(crate) fn equal(a: Value<'_>, b: Value<'_>) -> bool {
     match (a, b) {
         (Value::Null, Value::Null) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::String(a), Value::String(b)) => a == b,
         (Value::Number(a), Value::Number(b)) => equal_numbers(a, b),
         (Value::Array(a), Value::Array(b)) => {
-            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(a, b))
+            a.len() == b.len() && a.iter().zip(b.iter()).all(|(a, b)| equal(a, b))
         }
         (Value::Object(a), Value::Object(b)) => {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
@@ -162,7 +194,7 @@ pub(crate) fn equal(a: &Value<'_>, b: &Value<'_>) -> bool {
     }
 }
 
-fn equal_numbers(a: &Number<'_>, b: &Number<'_>) -> bool {
+fn equal_numbers(a: Number<'_>, b: Number<'_>) -> bool {
     match (a, b) {
         (Number::Int(a), Number::Int(b)) => a == b,
         (Number::Long(a), Number::Long(b)) => a == b,
@@ -183,8 +215,9 @@ mod tests {
 
     #[test]
     fn containers_are_written_as_java_writes_them() {
-        let value = parse(br#"{"a":1,"b":[true,null,"x",1.50],"c":{}}"#).unwrap();
-        assert_eq!(&*text(&value), "{a=1, b=[true, null, x, 1.5], c={}}");
+        let arena = Arena::new();
+        let value = parse(&arena, br#"{"a":1,"b":[true,null,"x",1.50],"c":{}}"#).unwrap();
+        assert_eq!(text(&arena, value), "{a=1, b=[true, null, x, 1.5], c={}}");
     }
 
     #[test]
@@ -198,7 +231,7 @@ mod tests {
             (-2.5e20, "-2.5E20"),
             (f64::MAX, "1.7976931348623157E308"),
         ] {
-            assert_eq!(double(value), expected);
+            assert_eq!(&*double(value), expected);
         }
     }
 
@@ -232,7 +265,8 @@ mod tests {
         assert_eq!(length("a😀"), 3);
         // U+FB01 is one unit above the surrogates that begin U+1F600.
         assert_eq!(compare("ﬁ", "😀"), Ordering::Greater);
-        assert_eq!(substring("a😀b", 1, 3).as_deref(), Some("😀"));
-        assert_eq!(substring("abc", 2, 5), None);
+        let arena = Arena::new();
+        assert_eq!(substring(&arena, "a😀b", 1, 3), Some("😀"));
+        assert_eq!(substring(&arena, "abc", 2, 5), None);
     }
 }

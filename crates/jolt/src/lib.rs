@@ -6,6 +6,7 @@
 //! does is what the Java library does; the README lists the few differences. Hostile
 //! specifications and documents are bounded in memory, depth and work ([`limits`]).
 
+mod arena;
 mod budget;
 mod cardinality;
 mod chain;
@@ -19,6 +20,7 @@ mod modify;
 mod parse;
 mod path;
 mod remove;
+mod scan;
 mod shift;
 mod sort;
 mod star;
@@ -26,9 +28,10 @@ mod value;
 mod walk;
 mod write;
 
+pub use arena::Arena;
 pub use chain::{Custom, Jolt, Registry};
 pub use convert::{from_serde, to_serde};
 pub use error::{Error, ParseError, SpecError, SpecErrors, TransformError};
 pub use parse::{parse, parse_with_comments};
-pub use value::{Number, Object, Text, Value};
+pub use value::{Array, Number, Object, Value};
 pub use write::{to_vec, to_vec_pretty};

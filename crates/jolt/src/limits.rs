@@ -1,6 +1,6 @@
 //! Bounds of what a specification and a document may ask for, each with its reason.
 
-/// Levels of a document, and steps of a path. Documents are walked and dropped by
+/// Levels of a document, and steps of a path. Documents are walked by
 /// recursion; this many levels fit a thread's stack ten times over.
 pub const DEPTH_MAX: usize = 512;
 
@@ -23,3 +23,7 @@ pub const OPERATIONS_MAX: usize = 1_000;
 
 /// Bytes of memory that a compiled regular expression may take.
 pub const REGEX_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of memory that an arena keeps for its next document: enough for documents of a
+/// few hundred kilobytes, little enough for each thread to have it.
+pub const ARENA_KEPT_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -5,73 +5,85 @@
 //! the line and the column. Depth is bounded; nothing here panics on any bytes.
 
 use crate::{
+    arena::{Arena, Growing, List},
     error::ParseError,
     limits::DEPTH_MAX,
-    value::{Number, Object, Text, Value},
+    scan,
+    value::{Number, Object, Value},
 };
 
 /// Parses one document; only white space may follow.
 ///
 /// # Errors
 /// [`ParseError`] at the first byte that is wrong.
-pub fn parse(bytes: &[u8]) -> Result<Value<'_>, ParseError> {
-    whole(Parser::new(bytes, false)?)
+pub fn parse<'x>(arena: &'x Arena, bytes: &'x [u8]) -> Result<Value<'x>, ParseError> {
+    Parser::<false>::whole(arena, bytes)
 }
 
 /// Parses one document in which `//` and `/* */` comments are white space.
 ///
 /// # Errors
 /// [`ParseError`] at the first byte that is wrong.
-pub fn parse_with_comments(bytes: &[u8]) -> Result<Value<'_>, ParseError> {
-    whole(Parser::new(bytes, true)?)
+pub fn parse_with_comments<'x>(arena: &'x Arena, bytes: &'x [u8]) -> Result<Value<'x>, ParseError> {
+    Parser::<true>::whole(arena, bytes)
 }
 
-fn whole(mut parser: Parser<'_>) -> Result<Value<'_>, ParseError> {
-    let value = parser.value(0)?;
-    parser.space()?;
-    match parser.peek() {
-        None => Ok(value),
-        Some(_) => Err(parser.error("something follows the document")),
-    }
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    bytes: &'a [u8],
+struct Parser<'x, const COMMENTS: bool> {
+    arena: &'x Arena,
+    text: &'x str,
+    bytes: &'x [u8],
     at: usize,
-    comments: bool,
+    /// Items of the arrays that are open, then entries of the objects.
+    items: List<'x, Value<'x>>,
+    entries: List<'x, (&'x str, Value<'x>)>,
+    /// What is wrong, at the place reached.
+    wrong: &'static str,
 }
 
-impl<'a> Parser<'a> {
-    fn new(bytes: &'a [u8], comments: bool) -> Result<Self, ParseError> {
-        match std::str::from_utf8(bytes) {
-            Ok(text) => Ok(Self { text, bytes, at: 0, comments }),
-            Err(error) => {
-                let at = error.valid_up_to();
-                Err(ParseError::at(bytes, at, "the text is not UTF-8"))
-            }
+/// Parsing ended; the parser knows why. Small, so that results stay small.
+struct Ended;
+
+impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
+    fn whole(arena: &'x Arena, bytes: &'x [u8]) -> Result<Value<'x>, ParseError> {
+        let text = std::str::from_utf8(bytes)
+            .map_err(|error| ParseError::at(bytes, error.valid_up_to(), "the text is not UTF-8"))?;
+        let (items, entries) = (arena.list(ROOM), arena.list(ROOM));
+        let mut parser = Self { arena, text, bytes, at: 0, items, entries, wrong: "" };
+        let value = parser.document();
+        value.map_err(|Ended| ParseError::at(bytes, parser.at, parser.wrong))
+    }
+
+    fn document(&mut self) -> Result<Value<'x>, Ended> {
+        let value = self.value(0)?;
+        self.space()?;
+        match self.peek() {
+            None => Ok(value),
+            Some(_) => Err(self.error("something follows the document")),
         }
     }
 
-    fn error(&self, what: &'static str) -> ParseError {
-        ParseError::at(self.bytes, self.at, what)
+    #[cold]
+    const fn error(&mut self, what: &'static str) -> Ended {
+        self.wrong = what;
+        Ended
     }
 
     fn peek(&self) -> Option<u8> {
         self.bytes.get(self.at).copied()
     }
 
-    fn space(&mut self) -> Result<(), ParseError> {
+    #[inline]
+    fn space(&mut self) -> Result<(), Ended> {
         loop {
             match self.peek() {
                 Some(b' ' | b'\n' | b'\r' | b'\t') => self.at += 1,
-                Some(b'/') if self.comments => self.comment()?,
+                Some(b'/') if COMMENTS => self.comment()?,
                 _ => return Ok(()),
             }
         }
     }
 
-    fn comment(&mut self) -> Result<(), ParseError> {
+    fn comment(&mut self) -> Result<(), Ended> {
         let rest = &self.bytes[self.at..];
         let length = match rest.get(1) {
             Some(b'/') => rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len()),
@@ -85,7 +97,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    fn value(&mut self, depth: usize) -> Result<Value<'a>, ParseError> {
+    fn value(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
         self.space()?;
         match self.peek() {
             Some(b'"') => Ok(Value::String(self.string()?)),
@@ -100,7 +112,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn word(&mut self, word: &str, value: Value<'a>) -> Result<Value<'a>, ParseError> {
+    fn word(&mut self, word: &str, value: Value<'x>) -> Result<Value<'x>, Ended> {
         if self.bytes[self.at..].starts_with(word.as_bytes()) {
             self.at += word.len();
             Ok(value)
@@ -109,7 +121,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn deeper(&mut self, depth: usize) -> Result<(), ParseError> {
+    fn deeper(&mut self, depth: usize) -> Result<(), Ended> {
         if depth >= DEPTH_MAX {
             return Err(self.error("it is nested too deeply"));
         }
@@ -117,33 +129,36 @@ impl<'a> Parser<'a> {
         self.space()
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value<'a>, ParseError> {
+    fn array(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
         self.deeper(depth)?;
-        let mut items = Vec::new();
+        let first = self.items.len();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(Value::Array(items));
+            return Ok(self.arena.array(std::iter::empty()));
         }
         loop {
-            items.push(self.value(depth + 1)?);
+            let item = self.value(depth + 1)?;
+            self.items.push(item);
             self.space()?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    return Ok(Value::Array(items));
+                    let array = self.arena.array(self.items[first..].iter().copied());
+                    self.items.truncate(first);
+                    return Ok(array);
                 }
                 _ => return Err(self.error("\",\" or \"]\" is expected")),
             }
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value<'a>, ParseError> {
+    fn object(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
         self.deeper(depth)?;
-        let mut object = Object::new();
+        let first = self.entries.len();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(Value::Object(object));
+            return Ok(self.arena.object());
         }
         loop {
             self.space()?;
@@ -157,12 +172,14 @@ impl<'a> Parser<'a> {
             }
             self.at += 1;
             let value = self.value(depth + 1)?;
-            object.insert(key, value);
+            self.entries.push((key, value));
             self.space()?;
             match self.peek() {
                 Some(b',') => self.at += 1,
                 Some(b'}') => {
                     self.at += 1;
+                    let object = Object::of(self.arena, &self.entries[first..]);
+                    self.entries.truncate(first);
                     return Ok(Value::Object(object));
                 }
                 _ => return Err(self.error("\",\" or \"}\" is expected")),
@@ -170,37 +187,36 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn string(&mut self) -> Result<Text<'a>, ParseError> {
+    #[inline]
+    fn string(&mut self) -> Result<&'x str, Ended> {
         self.at += 1;
         let start = self.at;
-        loop {
-            match self.peek() {
-                Some(b'"') => {
-                    let text = &self.text[start..self.at];
-                    self.at += 1;
-                    return Ok(Text::Borrowed(text));
-                }
-                Some(b'\\') => return self.escaped(start),
-                Some(0..=0x1f) => return Err(self.error("a control character in a string")),
-                Some(_) => self.at += 1,
-                None => return Err(self.error("the string has no end")),
+        self.at += scan::plain(&self.bytes[start..]);
+        match self.peek() {
+            Some(b'"') => {
+                let text = &self.text[start..self.at];
+                self.at += 1;
+                Ok(text)
             }
+            Some(b'\\') => self.escaped(start),
+            Some(_) => Err(self.error("a control character in a string")),
+            None => Err(self.error("the string has no end")),
         }
     }
 
     /// The rest of a string that has escapes.
-    fn escaped(&mut self, start: usize) -> Result<Text<'a>, ParseError> {
-        let mut text = String::from(&self.text[start..self.at]);
+    fn escaped(&mut self, start: usize) -> Result<&'x str, Ended> {
+        let plain = &self.text[start..self.at];
+        let mut text: Growing<'x> = self.arena.growing(2 * plain.len() + 16);
+        text.push_str(plain);
         loop {
             let plain = self.at;
-            while self.peek().is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..=0x1f)) {
-                self.at += 1;
-            }
+            self.at += scan::plain(&self.bytes[plain..]);
             text.push_str(&self.text[plain..self.at]);
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
-                    return Ok(Text::from(text));
+                    return Ok(text.into_bump_str());
                 }
                 Some(b'\\') => text.push(self.escape()?),
                 Some(_) => return Err(self.error("a control character in a string")),
@@ -209,7 +225,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    fn escape(&mut self) -> Result<char, ParseError> {
+    fn escape(&mut self) -> Result<char, Ended> {
         self.at += 1;
         let meaning = match self.peek() {
             Some(b'"') => '"',
@@ -229,7 +245,7 @@ impl<'a> Parser<'a> {
 
     /// `\uXXXX`, or two of them that make one character. Half of a pair becomes U+FFFD:
     /// Java keeps it, UTF-8 cannot.
-    fn unicode(&mut self) -> Result<char, ParseError> {
+    fn unicode(&mut self) -> Result<char, Ended> {
         let unit = self.unit()?;
         if !(0xd800..0xdc00).contains(&unit) {
             return Ok(char::from_u32(unit).unwrap_or(char::REPLACEMENT_CHARACTER));
@@ -248,14 +264,16 @@ impl<'a> Parser<'a> {
         Ok(char::from_u32(scalar).unwrap_or(char::REPLACEMENT_CHARACTER))
     }
 
-    fn unit(&mut self) -> Result<u32, ParseError> {
+    fn unit(&mut self) -> Result<u32, Ended> {
         self.at += 1;
         let digits = self.bytes.get(self.at..self.at + 4).unwrap_or_default();
         let mut unit = 0;
         for digit in digits {
             let value = char::from(*digit).to_digit(16);
-            unit = unit * 16
-                + value.ok_or_else(|| self.error("four hexadecimal digits are expected"))?;
+            let Some(value) = value else {
+                return Err(self.error("four hexadecimal digits are expected"));
+            };
+            unit = unit * 16 + value;
         }
         if digits.len() < 4 {
             return Err(self.error("four hexadecimal digits are expected"));
@@ -264,18 +282,26 @@ impl<'a> Parser<'a> {
         Ok(unit)
     }
 
-    fn number(&mut self) -> Result<Number<'a>, ParseError> {
+    fn number(&mut self) -> Result<Number<'x>, Ended> {
         let start = self.at;
         if self.peek() == Some(b'-') {
             self.at += 1;
         }
-        match self.peek() {
-            Some(b'0') => self.at += 1,
+        let whole = match self.peek() {
+            Some(b'0') => {
+                self.at += 1;
+                0
+            }
             Some(b'1'..=b'9') => self.digits(),
             _ => return Err(self.error("a digit is expected")),
-        }
+        };
         if !matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
-            return Ok(whole_number(&self.text[start..self.at]));
+            let text = &self.text[start..self.at];
+            // So many digits, and a sign, do not overflow.
+            if text.len() > 18 {
+                return Ok(text.parse().map_or(Number::Big(text), Number::whole));
+            }
+            return Ok(Number::whole(if text.starts_with('-') { -whole } else { whole }));
         }
         let mut plain = true;
         if self.peek() == Some(b'.') {
@@ -297,13 +323,17 @@ impl<'a> Parser<'a> {
         Ok(Number::Double(text.parse().unwrap_or(f64::NAN)))
     }
 
-    fn digits(&mut self) {
-        while matches!(self.peek(), Some(b'0'..=b'9')) {
+    /// Reads digits; their value, which means nothing where it does not fit.
+    fn digits(&mut self) -> i64 {
+        let mut value = 0i64;
+        while let Some(digit @ b'0'..=b'9') = self.peek() {
+            value = value.wrapping_mul(10).wrapping_add(i64::from(digit - b'0'));
             self.at += 1;
         }
+        value
     }
 
-    fn some_digits(&mut self) -> Result<(), ParseError> {
+    fn some_digits(&mut self) -> Result<(), Ended> {
         if !matches!(self.peek(), Some(b'0'..=b'9')) {
             return Err(self.error("a digit is expected"));
         }
@@ -312,12 +342,8 @@ impl<'a> Parser<'a> {
     }
 }
 
-fn whole_number(text: &str) -> Number<'_> {
-    match text.parse() {
-        Ok(value) => Number::whole(value),
-        Err(_) => Number::Big(text.into()),
-    }
-}
+/// Items and entries for which there is room from the start.
+const ROOM: usize = 32;
 
 /// Whether Java would print a plain decimal just as it stands: few enough digits that
 /// none is lost, no superfluous zero, and a size that is not printed with an exponent.
@@ -341,7 +367,7 @@ mod tests {
 
     #[test]
     fn errors_say_line_and_column() {
-        let error = parse(b"{\n  \"a\": 1,\n  b\n}").unwrap_err();
+        let error = parse(&Arena::new(), b"{\n  \"a\": 1,\n  b\n}").unwrap_err();
         assert_eq!((error.line, error.column), (3, 3));
         assert_eq!(error.to_string(), "line 3, column 3: a key in quotes is expected");
     }
@@ -370,25 +396,29 @@ mod tests {
             "'a'",
             "NaN",
         ] {
-            assert!(parse(text.as_bytes()).is_err(), "{text:?}");
+            assert!(parse(&Arena::new(), text.as_bytes()).is_err(), "{text:?}");
         }
-        assert!(parse(&[b'"', 0xff, b'"']).is_err());
+        assert!(parse(&Arena::new(), &[b'"', 0xff, b'"']).is_err());
         let deep = "[".repeat(DEPTH_MAX + 1);
-        assert!(parse(deep.as_bytes()).unwrap_err().to_string().contains("too deeply"));
+        assert!(
+            parse(&Arena::new(), deep.as_bytes()).unwrap_err().to_string().contains("too deeply")
+        );
     }
 
     #[test]
     fn comments_are_space_where_they_are_asked_for() {
+        let arena = Arena::new();
         let text = b"// one\n{ /* two */ \"a\" /**/ : 1 // three\n}";
-        assert_eq!(to_vec(&parse_with_comments(text).unwrap()), b"{\"a\":1}");
-        assert!(parse_with_comments(b"/* no end").is_err());
-        assert!(parse_with_comments(b"/").is_err());
+        assert_eq!(to_vec(parse_with_comments(&arena, text).unwrap()), b"{\"a\":1}");
+        assert!(parse_with_comments(&Arena::new(), b"/* no end").is_err());
+        assert!(parse_with_comments(&Arena::new(), b"/").is_err());
     }
 
     #[test]
     fn a_repeated_key_keeps_its_first_place_and_its_last_value() {
-        let value = parse(br#"{"a":1,"b":2,"a":3}"#).unwrap();
-        assert_eq!(to_vec(&value), br#"{"a":3,"b":2}"#);
+        let arena = Arena::new();
+        let value = parse(&arena, br#"{"a":1,"b":2,"a":3}"#).unwrap();
+        assert_eq!(to_vec(value), br#"{"a":3,"b":2}"#);
     }
 
     #[test]
@@ -409,8 +439,9 @@ mod tests {
             ("1e999", "\"Infinity\""),
             ("0.1234567890123456789", "0.12345678901234568"),
         ] {
-            let value = parse(text.as_bytes()).unwrap();
-            assert_eq!(String::from_utf8(to_vec(&value)).unwrap(), printed, "{text}");
+            let arena = Arena::new();
+            let value = parse(&arena, text.as_bytes()).unwrap();
+            assert_eq!(String::from_utf8(to_vec(value)).unwrap(), printed, "{text}");
         }
     }
 
@@ -439,17 +470,18 @@ mod tests {
             } else {
                 serde_json::to_string(&document).unwrap()
             };
-            let value = parse(text.as_bytes()).unwrap();
-            prop_assert_eq!(&to_serde(&value), &document);
-            let written = to_vec(&value);
+            let arena = Arena::new();
+            let value = parse(&arena, text.as_bytes()).unwrap();
+            prop_assert_eq!(&to_serde(value), &document);
+            let written = to_vec(value);
             let again: serde_json::Value = serde_json::from_slice(&written).unwrap();
             prop_assert_eq!(&again, &document);
         }
 
         #[test]
         fn no_bytes_break_it(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
-            let _ = parse(&bytes);
-            let _ = parse_with_comments(&bytes);
+            let _ = parse(&Arena::new(), &bytes);
+            let _ = parse_with_comments(&Arena::new(), &bytes);
         }
 
         #[test]
@@ -458,7 +490,7 @@ mod tests {
             // Jackson takes numbers that serde_json holds to be out of range.
             let too_large = other.as_ref().is_err_and(|error| error.to_string().contains("out of range"));
             prop_assume!(!too_large);
-            prop_assert_eq!(parse(text.as_bytes()).is_ok(), other.is_ok());
+            prop_assert_eq!(parse(&Arena::new(), text.as_bytes()).is_ok(), other.is_ok());
         }
     }
 }

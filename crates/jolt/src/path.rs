@@ -6,7 +6,7 @@
 
 use crate::{
     key::{self, Key, Reference},
-    value::{Text, Value},
+    value::{Number, Value},
     walk::{OutOfRange, Walked},
 };
 
@@ -53,9 +53,9 @@ pub(crate) struct Transpose {
 }
 
 /// An evaluated step.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Segment<'x> {
-    Key(Text<'x>),
+    Key(&'x str),
     Index(usize),
     Append,
 }
@@ -84,28 +84,22 @@ impl Path {
         parts.join(".")
     }
 
-    /// Evaluates all steps; `None` where one gives no key.
-    pub(crate) fn evaluate<'v, 'x: 'v>(
-        &'x self,
-        walked: &impl Walked<'v, 'x>,
-        into: &mut Vec<Segment<'x>>,
-    ) -> Result<bool, OutOfRange> {
-        into.clear();
+    /// Whether a step gives no key here: then the path leads nowhere.
+    pub(crate) fn is_void<'x>(&'x self, walked: &impl Walked<'x>) -> Result<bool, OutOfRange> {
         for element in &self.elements {
-            match element.evaluate(walked)? {
-                Some(segment) => into.push(segment),
-                None => return Ok(false),
+            if element.is_uncertain() && element.evaluate(walked)?.is_none() {
+                return Ok(true);
             }
         }
-        Ok(true)
+        Ok(false)
     }
 
     /// Follows the path down from a value.
-    pub(crate) fn read<'v, 'x: 'v>(
+    pub(crate) fn read<'x>(
         &'x self,
-        from: Option<&'v Value<'x>>,
-        walked: &impl Walked<'v, 'x>,
-    ) -> Result<Option<&'v Value<'x>>, OutOfRange> {
+        from: Option<Value<'x>>,
+        walked: &impl Walked<'x>,
+    ) -> Result<Option<Value<'x>>, OutOfRange> {
         let mut at = from;
         // A later part without a key makes the path void even where an earlier one found
         // nothing, and a reference out of range is an error all the same.
@@ -113,7 +107,7 @@ impl Path {
         for element in &self.elements {
             match (element.evaluate(walked)?, at) {
                 (None, _) => void = true,
-                (Some(Segment::Key(key)), Some(Value::Object(object))) => at = object.get(&key),
+                (Some(Segment::Key(key)), Some(Value::Object(object))) => at = object.get(key),
                 (Some(Segment::Index(index)), Some(Value::Array(items))) => at = items.get(index),
                 _ => at = None,
             }
@@ -137,23 +131,29 @@ impl Element {
         }
     }
 
-    fn evaluate<'v, 'x: 'v>(
+    /// Whether it can be without a key.
+    pub(crate) const fn is_uncertain(&self) -> bool {
+        matches!(self, Self::IndexAmp(_) | Self::IndexAt(_) | Self::At(_))
+    }
+
+    /// The key or index that it is here; `None` where it gives none.
+    pub(crate) fn evaluate<'x>(
         &'x self,
-        walked: &impl Walked<'v, 'x>,
+        walked: &impl Walked<'x>,
     ) -> Result<Option<Segment<'x>>, OutOfRange> {
         let index = |text: &str| crate::java::index(text).map(Segment::Index);
         Ok(match self {
-            Self::Literal(text) => Some(Segment::Key(Text::Borrowed(text))),
+            Self::Literal(text) => Some(Segment::Key(text)),
             Self::Amp(tokens) => Some(Segment::Key(join(tokens, walked)?)),
             Self::Dollar(reference) => Some(Segment::Key(walked.key(*reference)?)),
             Self::Append => Some(Segment::Append),
             Self::Index(index, _) => Some(Segment::Index(*index)),
             Self::IndexAmp(reference) => match walked.index(*reference)? {
                 Some(index) => Some(Segment::Index(index)),
-                None => index(&walked.key(*reference)?),
+                None => index(walked.key(*reference)?),
             },
             Self::IndexCount(up) => Some(Segment::Index(walked.count(*up)?)),
-            Self::IndexAt(transpose) => transpose.key(walked)?.as_deref().and_then(index),
+            Self::IndexAt(transpose) => transpose.key(walked)?.and_then(index),
             Self::At(transpose) => transpose.key(walked)?.map(Segment::Key),
         })
     }
@@ -168,22 +168,22 @@ impl Token {
     }
 }
 
-/// The key that tokens make; borrowed where there is one token.
-pub(crate) fn join<'v, 'x: 'v>(
+/// The key that tokens make.
+pub(crate) fn join<'x>(
     tokens: &'x [Token],
-    walked: &impl Walked<'v, 'x>,
-) -> Result<Text<'x>, OutOfRange> {
+    walked: &impl Walked<'x>,
+) -> Result<&'x str, OutOfRange> {
     if let [Token::Amp(reference)] = tokens {
         return walked.key(*reference);
     }
-    let mut text = String::new();
+    let mut text = walked.arena().growing(32);
     for token in tokens {
         match token {
             Token::Literal(literal) => text.push_str(literal),
-            Token::Amp(reference) => text.push_str(&walked.key(*reference)?),
+            Token::Amp(reference) => text.push_str(walked.key(*reference)?),
         }
     }
-    Ok(text.into())
+    Ok(text.into_bump_str())
 }
 
 impl Transpose {
@@ -226,10 +226,10 @@ impl Transpose {
     }
 
     /// The value that it reads; `Some(None)` is a null that has no place in the document.
-    pub(crate) fn read<'v, 'x: 'v>(
+    pub(crate) fn read<'x>(
         &'x self,
-        walked: &impl Walked<'v, 'x>,
-    ) -> Result<Option<Option<&'v Value<'x>>>, OutOfRange> {
+        walked: &impl Walked<'x>,
+    ) -> Result<Option<Option<Value<'x>>>, OutOfRange> {
         let tree = walked.tree(self.up)?;
         match &self.path {
             None => Ok(Some(tree)),
@@ -238,14 +238,14 @@ impl Transpose {
     }
 
     /// The value that it reads, as a key: a number is cut to an integer.
-    fn key<'v, 'x: 'v>(
-        &'x self,
-        walked: &impl Walked<'v, 'x>,
-    ) -> Result<Option<Text<'x>>, OutOfRange> {
+    fn key<'x>(&'x self, walked: &impl Walked<'x>) -> Result<Option<&'x str>, OutOfRange> {
         Ok(match self.read(walked)?.flatten() {
-            Some(Value::String(text)) => Some(text.clone()),
-            Some(Value::Bool(value)) => Some(if *value { "true" } else { "false" }.into()),
-            Some(Value::Number(number)) => Some(number.to_i32().to_string().into()),
+            Some(Value::String(text)) => Some(text),
+            Some(Value::Bool(value)) => Some(if value { "true" } else { "false" }),
+            Some(Value::Number(number)) => {
+                let cut = Number::Int(number.to_i32());
+                Some(crate::java::text(walked.arena(), cut.into()))
+            }
             _ => None,
         })
     }
@@ -288,11 +288,8 @@ fn split(text: &str) -> Result<Vec<String>, String> {
                 }
             }
             '.' if escaped => piece.push('.'),
-            '.' => {
-                if !piece.is_empty() {
-                    pieces.push(std::mem::take(&mut piece));
-                }
-            }
+            '.' if piece.is_empty() => {}
+            '.' => pieces.push(std::mem::take(&mut piece)),
             c if !escapes => piece.push(c),
             _ => {}
         }

@@ -9,7 +9,7 @@ use crate::{
     java,
     key::{self, Key, java_split},
     star::Star,
-    value::{Object, Value},
+    value::{Array, Object, Slot, Value, own_array, own_object},
 };
 
 /// A compiled `remove`.
@@ -32,7 +32,7 @@ enum Match {
 }
 
 impl Remove {
-    pub(crate) fn compile(spec: &Value<'_>, report: &mut Report) -> Option<Self> {
+    pub(crate) fn compile(spec: Value<'_>, report: &mut Report) -> Option<Self> {
         match spec {
             Value::Object(spec) => entries(spec, report).map(|entries| Self { entries }),
             other => {
@@ -42,8 +42,8 @@ impl Remove {
         }
     }
 
-    pub(crate) fn apply(&self, value: &mut Value<'_>, budget: &mut Budget) -> Result<(), Fault> {
-        remove(&self.entries, value, budget)
+    pub(crate) fn apply(&self, slot: &Slot<'_>, budget: &mut Budget) -> Result<(), Fault> {
+        remove(&self.entries, slot, budget)
     }
 }
 
@@ -60,7 +60,7 @@ fn entries(spec: &Object<'_>, report: &mut Report) -> Option<Vec<Entry>> {
     whole.then_some(entries)
 }
 
-fn entry(text: &str, right: &Value<'_>, report: &mut Report) -> Option<Entry> {
+fn entry(text: &str, right: Value<'_>, report: &mut Report) -> Option<Entry> {
     let key = match key::parse_plain(text) {
         Ok(Key::Star(star)) => Match::Star(star),
         Ok(_) => Match::Literal(text.into(), java::index(text)),
@@ -80,84 +80,73 @@ fn entry(text: &str, right: &Value<'_>, report: &mut Report) -> Option<Entry> {
     Some(Entry { key, below })
 }
 
-fn remove(entries: &[Entry], value: &mut Value<'_>, budget: &mut Budget) -> Result<(), Fault> {
-    match value {
-        Value::Object(object) => from_object(entries, object, budget),
-        Value::Array(items) => from_array(entries, items, budget),
-        _ => Ok(()),
+fn remove(entries: &[Entry], slot: &Slot<'_>, budget: &mut Budget) -> Result<(), Fault> {
+    budget.steps(entries.len())?;
+    if let Some(object) = own_object(slot) {
+        from_object(entries, object, budget)
+    } else if let Some(array) = own_array(slot) {
+        from_array(entries, array, budget)
+    } else {
+        Ok(())
     }
 }
 
-fn from_object(
-    entries: &[Entry],
-    object: &mut Object<'_>,
-    budget: &mut Budget,
-) -> Result<(), Fault> {
-    let (mut literals, mut stars) = (Vec::new(), Vec::new());
+fn from_object(entries: &[Entry], object: &Object<'_>, budget: &mut Budget) -> Result<(), Fault> {
     for entry in entries {
-        budget.steps(1)?;
         match (&entry.key, &entry.below) {
             (Match::Literal(key, _), Some(below)) => {
-                if let Some(value) = object.get_mut(key) {
-                    remove(below, value, budget)?;
+                if let Some(slot) = object.slot(key) {
+                    remove(below, slot, budget)?;
                 }
             }
             (Match::Star(star), Some(below)) => {
                 budget.steps(object.len())?;
-                for (key, value) in object.values_mut() {
-                    if star.matches(key) {
-                        remove(below, value, budget)?;
-                    }
+                for entry in object.entries().iter().filter(|entry| star.matches(entry.key())) {
+                    remove(below, &entry.value, budget)?;
                 }
             }
-            (Match::Literal(key, _), None) => literals.push(&**key),
-            (Match::Star(star), None) => {
-                budget.steps(object.len())?;
-                stars.push(star);
-            }
+            (_, None) => budget.steps(object.len())?,
         }
     }
-    if !literals.is_empty() || !stars.is_empty() {
-        let goes =
-            |key: &str| literals.contains(&key) || stars.iter().any(|star| star.matches(key));
+    let goes = |key: &str| {
+        entries.iter().filter(|entry| entry.below.is_none()).any(|entry| match &entry.key {
+            Match::Literal(literal, _) => **literal == *key,
+            Match::Star(star) => star.matches(key),
+        })
+    };
+    if entries.iter().any(|entry| entry.below.is_none()) {
         object.retain(|key, _| !goes(key));
     }
     Ok(())
 }
 
-fn from_array(
-    entries: &[Entry],
-    items: &mut Vec<Value<'_>>,
-    budget: &mut Budget,
-) -> Result<(), Fault> {
-    let mut gone = Vec::new();
+fn from_array(entries: &[Entry], array: &Array<'_>, budget: &mut Budget) -> Result<(), Fault> {
     for entry in entries {
-        budget.steps(1)?;
         match (&entry.key, &entry.below) {
             (Match::Literal(_, Some(index)), Some(below)) => {
-                if let Some(item) = items.get_mut(*index) {
-                    remove(below, item, budget)?;
+                if let Some(slot) = array.slots().get(*index) {
+                    remove(below, slot, budget)?;
                 }
             }
-            (Match::Literal(_, Some(index)), None) => gone.push(*index),
             (Match::Star(Star::All), Some(below)) => {
-                budget.steps(items.len())?;
-                for item in items.iter_mut() {
-                    remove(below, item, budget)?;
+                budget.steps(array.len())?;
+                for slot in array.slots() {
+                    remove(below, slot, budget)?;
                 }
             }
-            (Match::Star(Star::All), None) => gone.extend(0..items.len()),
+            (_, None) => budget.steps(array.len())?,
             // Other keys do not match in an array.
-            (Match::Literal(_, None) | Match::Star(_), _) => {}
+            (Match::Literal(_, None) | Match::Star(_), Some(_)) => {}
         }
     }
-    if !gone.is_empty() {
-        gone.sort_unstable();
-        let mut index = 0;
-        items.retain(|_| {
-            index += 1;
-            gone.binary_search(&(index - 1)).is_err()
-        });
+    let goes = |index: usize| {
+        entries.iter().filter(|entry| entry.below.is_none()).any(|entry| match &entry.key {
+            Match::Literal(_, place) => *place == Some(index),
+            Match::Star(star) => *star == Star::All,
+        })
+    };
+    if entries.iter().any(|entry| entry.below.is_none()) {
+        array.retain(|index, _| !goes(index));
     }
     Ok(())
 }

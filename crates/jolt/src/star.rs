@@ -2,9 +2,9 @@
 //!
 //! One and two stars compare ends and search a middle; three and more behave like the
 //! lazy regular expression that the reference makes of them. A star captures at least one
-//! character, the first one as few as possible. Captures are ranges of the key.
+//! character, the first one as few as possible. Captures are parts of the key.
 
-use std::ops::Range;
+use crate::arena::Arena;
 
 /// A key with stars.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,22 +25,20 @@ pub(crate) enum Star {
 }
 
 /// What the stars of a key captured.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Captures {
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Captures<'x> {
     None,
-    One(Range<usize>),
-    Two(Range<usize>, Range<usize>),
-    Many(Vec<Range<usize>>),
+    One(&'x str),
+    Two(&'x str, &'x str),
+    Many(&'x [&'x str]),
 }
 
-impl Captures {
-    /// The range of the nth star, from 1.
-    pub(crate) fn get(&self, star: usize) -> Option<Range<usize>> {
+impl<'x> Captures<'x> {
+    /// What the nth star captured, from 1.
+    pub(crate) fn get(self, star: usize) -> Option<&'x str> {
         match (self, star) {
-            (Self::One(range) | Self::Two(range, _), 1) | (Self::Two(_, range), 2) => {
-                Some(range.clone())
-            }
-            (Self::Many(ranges), star) => ranges.get(star.checked_sub(1)?).cloned(),
+            (Self::One(text) | Self::Two(text, _), 1) | (Self::Two(_, text), 2) => Some(text),
+            (Self::Many(texts), star) => texts.get(star.checked_sub(1)?).copied(),
             _ => None,
         }
     }
@@ -79,62 +77,70 @@ impl Star {
     }
 
     /// What the stars capture of a key, if it matches.
-    pub(crate) fn captures(&self, key: &str) -> Option<Captures> {
+    pub(crate) fn captures<'x>(&self, arena: &'x Arena, key: &'x str) -> Option<Captures<'x>> {
         match self {
             Self::All => Some(Captures::None),
-            Self::One { prefix, suffix } => {
-                let inner = between(key, prefix, suffix)?;
-                (!inner.is_empty()).then_some(Captures::One(inner))
-            }
+            Self::One { prefix, suffix } => one(key, prefix, suffix).map(Captures::One),
             Self::Two { prefix, middle, suffix } => {
-                let inner = between(key, prefix, suffix)?;
-                let (first, second) = around(&key[inner.clone()], middle)?;
-                let start = inner.start;
-                Some(Captures::Two(start..start + first, start + second..inner.end))
+                let (first, second) = two(key, prefix, middle, suffix)?;
+                Some(Captures::Two(first, second))
             }
-            Self::Many(parts) => many(parts, key),
+            Self::Many(parts) => {
+                let mut texts = arena.list(parts.len());
+                many(parts, key, |text| texts.push(text))
+                    .then(|| Captures::Many(texts.into_bump_slice()))
+            }
         }
     }
 
     pub(crate) fn matches(&self, key: &str) -> bool {
-        matches!(self, Self::All) || self.captures(key).is_some()
+        match self {
+            Self::All => true,
+            Self::One { prefix, suffix } => one(key, prefix, suffix).is_some(),
+            Self::Two { prefix, middle, suffix } => two(key, prefix, middle, suffix).is_some(),
+            Self::Many(parts) => many(parts, key, |_| {}),
+        }
     }
 }
 
 /// What lies between a prefix and a suffix that do not overlap.
-fn between(key: &str, prefix: &str, suffix: &str) -> Option<Range<usize>> {
-    let fits = key.len() >= prefix.len() + suffix.len();
-    let matches = fits && key.starts_with(prefix) && key.ends_with(suffix);
-    matches.then(|| prefix.len()..key.len() - suffix.len())
+fn between<'k>(key: &'k str, prefix: &str, suffix: &str) -> Option<&'k str> {
+    key.strip_prefix(prefix)?.strip_suffix(suffix)
 }
 
-/// End of what comes before the middle and start of what comes after, a character at
-/// least on both sides. Without a middle the reference wants three characters.
-fn around(inner: &str, middle: &str) -> Option<(usize, usize)> {
+fn one<'k>(key: &'k str, prefix: &str, suffix: &str) -> Option<&'k str> {
+    between(key, prefix, suffix).filter(|inner| !inner.is_empty())
+}
+
+/// What comes before and after the middle, a character at least on both sides. Without a
+/// middle the reference wants three characters.
+fn two<'k>(key: &'k str, prefix: &str, middle: &str, suffix: &str) -> Option<(&'k str, &'k str)> {
+    let inner = between(key, prefix, suffix)?;
     let from = inner.chars().next()?.len_utf8();
     let to = inner.len() - inner.chars().next_back()?.len_utf8();
     if from >= to {
         return None;
     }
     let at = from + inner[from..to].find(middle)?;
-    Some((at, at + middle.len()))
+    Some((&inner[..at], &inner[at + middle.len()..]))
 }
 
 /// Each star takes as little as lets its next literal match; the last one takes the rest.
-fn many(parts: &[Box<str>], key: &str) -> Option<Captures> {
-    let (first, rest) = parts.split_first()?;
-    let (last, middles) = rest.split_last()?;
-    let inner = between(key, first, last)?;
-    let (mut start, mut ranges) = (inner.start, Vec::with_capacity(rest.len()));
+fn many<'k>(parts: &[Box<str>], key: &'k str, mut captured: impl FnMut(&'k str)) -> bool {
+    let [first, middles @ .., last] = parts else { return false };
+    let Some(mut rest) = between(key, first, last) else { return false };
     for middle in middles {
-        let skipped = key[start..inner.end].chars().next()?.len_utf8();
-        let at = start + skipped + key[start + skipped..inner.end].find(&**middle)?;
-        ranges.push(start..at);
-        start = at + middle.len();
+        let Some(skipped) = rest.chars().next().map(char::len_utf8) else { return false };
+        let Some(at) = rest[skipped..].find(&**middle) else { return false };
+        let text = &rest[..skipped + at];
+        if text.contains(breaks) {
+            return false;
+        }
+        captured(text);
+        rest = &rest[skipped + at + middle.len()..];
     }
-    ranges.push(start..inner.end);
-    let holds = |range: &Range<usize>| !range.is_empty() && !key[range.clone()].contains(breaks);
-    ranges.iter().all(holds).then_some(Captures::Many(ranges))
+    captured(rest);
+    !rest.is_empty() && !rest.contains(breaks)
 }
 
 /// What a dot of Java's regular expressions does not match.
@@ -147,9 +153,11 @@ mod tests {
     use super::*;
 
     fn captured(pattern: &str, key: &str) -> Option<Vec<String>> {
-        let captures = Star::parse(pattern).unwrap().captures(key)?;
-        let texts = (1..).map_while(|star| captures.get(star)).map(|range| key[range].to_owned());
-        Some(texts.collect())
+        let (arena, star) = (Arena::new(), Star::parse(pattern).unwrap());
+        let captures = star.captures(&arena, key);
+        assert_eq!(captures.is_some(), star.matches(key));
+        Some((1..).map_while(|star| captures?.get(star)).map(str::to_owned).collect())
+            .filter(|_| captures.is_some())
     }
 
     #[test]

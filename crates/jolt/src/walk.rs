@@ -2,104 +2,98 @@
 //!
 //! Each step has a value of the document and the key that matched. Several steps can
 //! share one matched key: `@` lines reuse their parent's, and with it the count of
-//! children that `[#…]` tells.
+//! children that `[#…]` tells. Keys that are indices get a text only when one is wanted.
 
-use std::borrow::Cow;
-
-use crate::{
-    key::Reference,
-    star::Captures,
-    value::{Text, Value},
-};
+use crate::{arena::Arena, key::Reference, star::Captures, value::Value};
 
 /// A reference that points above the document, or to a star that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct OutOfRange(pub(crate) String);
 
 /// A key that matched, with what its stars captured.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Matched<'x> {
-    key: MatchedKey<'x>,
-    captures: Captures,
+    pub(crate) key: MatchedKey<'x>,
+    captures: Captures<'x>,
     /// Children that matched so far.
     pub(crate) count: usize,
 }
 
 /// Index keys stay numbers until somebody asks for their text.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum MatchedKey<'x> {
-    Text(Text<'x>),
+    Text(&'x str),
     Index(usize),
 }
 
 impl<'x> Matched<'x> {
-    pub(crate) const fn new(key: MatchedKey<'x>, captures: Captures) -> Self {
+    pub(crate) const fn new(key: MatchedKey<'x>, captures: Captures<'x>) -> Self {
         Self { key, captures, count: 0 }
     }
 
     /// The whole key for 0, else the capture of that star.
-    fn part(&self, group: usize) -> Option<Text<'x>> {
-        match (&self.key, group) {
-            (MatchedKey::Text(text), 0) => Some(text.clone()),
-            (MatchedKey::Index(index), 0) => Some(index.to_string().into()),
-            (MatchedKey::Text(Text::Borrowed(text)), star) => {
-                self.captures.get(star).map(|range| Text::Borrowed(&text[range]))
-            }
-            (key, star) => self.captures.get(star).map(|range| key.text()[range].to_owned().into()),
-        }
-    }
-
-    const fn index(&self, group: usize) -> Option<usize> {
-        match (&self.key, group) {
-            (MatchedKey::Index(index), 0) => Some(*index),
-            _ => None,
+    fn part(&self, arena: &'x Arena, group: usize) -> Option<&'x str> {
+        match group {
+            0 => Some(self.key.text(arena)),
+            star => self.captures.get(star),
         }
     }
 }
 
-impl MatchedKey<'_> {
-    pub(crate) fn text(&self) -> Cow<'_, str> {
+impl<'x> MatchedKey<'x> {
+    pub(crate) fn text(self, arena: &'x Arena) -> &'x str {
         match self {
-            Self::Text(text) => Cow::Borrowed(text),
-            Self::Index(index) => Cow::Owned(index.to_string()),
+            Self::Text(text) => text,
+            Self::Index(index) => arena.index(index),
+        }
+    }
+
+    /// Whether it is this text.
+    pub(crate) fn is(self, text: &str) -> bool {
+        match self {
+            Self::Text(key) => key == text,
+            Self::Index(index) => itoa::Buffer::new().format(index) == text,
         }
     }
 }
 
 /// A walk, as references see it. 0 steps up is the last step.
-pub(crate) trait Walked<'v, 'x: 'v> {
+pub(crate) trait Walked<'x> {
+    fn arena(&self) -> &'x Arena;
+
     fn matched(&self, up: usize) -> Option<&Matched<'x>>;
 
     /// The value of a step; `None` where a step has no value.
-    fn value(&self, up: usize) -> Option<Option<&'v Value<'x>>>;
+    fn value(&self, up: usize) -> Option<Option<Value<'x>>>;
 
-    fn tree(&self, up: usize) -> Result<Option<&'v Value<'x>>, OutOfRange> {
-        self.value(up).ok_or_else(|| OutOfRange(format!("there are no {up} levels above here")))
+    fn tree(&self, up: usize) -> Result<Option<Value<'x>>, OutOfRange> {
+        self.value(up).ok_or_else(|| above(up))
     }
 
-    fn key(&self, reference: Reference) -> Result<Text<'x>, OutOfRange> {
+    fn key(&self, reference: Reference) -> Result<&'x str, OutOfRange> {
         let Reference { up, group } = reference;
-        let matched = self.matched(up);
-        let matched =
-            matched.ok_or_else(|| OutOfRange(format!("there are no {up} levels above here")))?;
-        matched.part(group).ok_or_else(|| {
-            OutOfRange(format!("key {:?} has no star number {group}", matched.key.text()))
+        let matched = self.matched(up).ok_or_else(|| above(up))?;
+        matched.part(self.arena(), group).ok_or_else(|| {
+            let key = matched.key.text(self.arena());
+            OutOfRange(format!("key {key:?} has no star number {group}"))
         })
     }
 
     /// The matched key as a number, where it is one.
     fn index(&self, reference: Reference) -> Result<Option<usize>, OutOfRange> {
-        let up = reference.up;
-        let matched = self.matched(up);
-        let matched =
-            matched.ok_or_else(|| OutOfRange(format!("there are no {up} levels above here")))?;
-        Ok(matched.index(reference.group))
+        let matched = self.matched(reference.up).ok_or_else(|| above(reference.up))?;
+        Ok(match (matched.key, reference.group) {
+            (MatchedKey::Index(index), 0) => Some(index),
+            _ => None,
+        })
     }
 
     fn count(&self, up: usize) -> Result<usize, OutOfRange> {
-        let matched = self.matched(up);
-        let matched =
-            matched.ok_or_else(|| OutOfRange(format!("there are no {up} levels above here")))?;
-        Ok(matched.count)
+        Ok(self.matched(up).ok_or_else(|| above(up))?.count)
     }
+}
+
+#[cold]
+fn above(up: usize) -> OutOfRange {
+    OutOfRange(format!("there are no {up} levels above here"))
 }

@@ -1,30 +1,30 @@
 //! A [`Value`] as JSON text, compact or indented, as Jackson writes it.
 
 use crate::{
-    java,
+    java, scan,
     value::{Number, Value},
 };
 
 /// Compact JSON.
-pub fn to_vec(value: &Value<'_>) -> Vec<u8> {
+pub fn to_vec(value: Value<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     write(value, &mut out);
     out
 }
 
 /// JSON with two blanks a level.
-pub fn to_vec_pretty(value: &Value<'_>) -> Vec<u8> {
+pub fn to_vec_pretty(value: Value<'_>) -> Vec<u8> {
     let mut out = Vec::with_capacity(256);
     write_pretty(value, 0, &mut out);
     out
 }
 
 /// Appends compact JSON.
-pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
+pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Array(items) => {
             let mut before = b'[';
-            for item in items {
+            for item in items.iter() {
                 out.push(before);
                 before = b',';
                 write(item, out);
@@ -52,7 +52,7 @@ pub(crate) fn write(value: &Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_pretty(value: &Value<'_>, level: usize, out: &mut Vec<u8>) {
+fn write_pretty(value: Value<'_>, level: usize, out: &mut Vec<u8>) {
     match value {
         Value::Array(items) if !items.is_empty() => {
             out.push(b'[');
@@ -86,7 +86,7 @@ fn new_line(comma: bool, level: usize, out: &mut Vec<u8>) {
     out.resize(out.len() + 2 * level, b' ');
 }
 
-fn write_scalar(value: &Value<'_>, out: &mut Vec<u8>) {
+fn write_scalar(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
@@ -96,40 +96,29 @@ fn write_scalar(value: &Value<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn write_number(number: &Number<'_>, out: &mut Vec<u8>) {
+fn write_number(number: Number<'_>, out: &mut Vec<u8>) {
     match number {
-        Number::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
-        Number::Long(value) => out.extend_from_slice(itoa::Buffer::new().format(*value).as_bytes()),
+        Number::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+        Number::Long(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
         Number::Big(text) => out.extend_from_slice(text.as_bytes()),
         Number::Decimal(text) => out.extend_from_slice(text.as_bytes()),
         // JSON has no word for these; Jackson writes them in quotes.
-        Number::Double(value) if !value.is_finite() => write_text(&java::double(*value), out),
-        Number::Double(value) => out.extend_from_slice(java::double(*value).as_bytes()),
+        Number::Double(value) if !value.is_finite() => write_text(&java::double(value), out),
+        Number::Double(value) => out.extend_from_slice(java::double(value).as_bytes()),
     }
 }
 
-/// Which bytes of a string cannot stand as they are.
-const ESCAPED: [bool; 256] = {
-    let mut escaped = [false; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        escaped[byte] = true;
-        byte += 1;
-    }
-    escaped[b'"' as usize] = true;
-    escaped[b'\\' as usize] = true;
-    escaped
-};
-
 fn write_text(text: &str, out: &mut Vec<u8>) {
-    out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| ESCAPED[usize::from(*byte)]) {
-        out.extend_from_slice(&rest[..at]);
-        write_escape(rest[at], out);
-        rest = &rest[at + 1..];
+    out.reserve(rest.len() + 2);
+    out.push(b'"');
+    loop {
+        let (plain, after) = rest.split_at(scan::plain(rest));
+        out.extend_from_slice(plain);
+        let Some((special, after)) = after.split_first() else { break };
+        write_escape(*special, out);
+        rest = after;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 

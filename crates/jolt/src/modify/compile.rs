@@ -8,7 +8,7 @@ use crate::{
     limits::INDEX_MAX,
     path::{Element, Path},
     star::Star,
-    value::{Object, Value},
+    value::{Literal, Object, Value},
 };
 
 pub(super) fn composite(
@@ -130,7 +130,7 @@ impl Left {
     }
 }
 
-fn node(right: &Value<'_>, operation: Mode, mode: Mode, report: &mut Report) -> Option<Node> {
+fn node(right: Value<'_>, operation: Mode, mode: Mode, report: &mut Report) -> Option<Node> {
     match right {
         Value::Object(spec) if !spec.is_empty() => {
             composite(spec, operation, mode, report).map(Node::Composite)
@@ -143,9 +143,9 @@ fn node(right: &Value<'_>, operation: Mode, mode: Mode, report: &mut Report) -> 
     }
 }
 
-fn expression(right: &Value<'_>, report: &mut Report) -> Option<Expression> {
+fn expression(right: Value<'_>, report: &mut Report) -> Option<Expression> {
     let Value::String(text) = right else {
-        return Some(Expression::Literal(right.clone().into_owned()));
+        return Some(Expression::Literal(Literal::of(right)));
     };
     let parsed = match text.strip_prefix('=') {
         Some(call) => function(call),
@@ -179,7 +179,7 @@ fn function(text: &str) -> Result<Expression, String> {
 /// A separator that is known ahead is compiled ahead.
 fn literal_text(operand: &Expression) -> Option<&str> {
     match operand {
-        Expression::Literal(value) => value.as_str(),
+        Expression::Literal(Literal::String(text)) => Some(text),
         _ => None,
     }
 }
@@ -220,23 +220,23 @@ fn operand(text: &str, of_function: bool) -> Result<Expression, String> {
             _ => Err(format!("{text:?} must end where its \"@(…)\" ends")),
         };
     }
-    let literal = if of_function { argument(text) } else { text.to_owned().into() };
+    let literal = if of_function { argument(text) } else { Literal::String(text.into()) };
     Ok(Expression::Literal(literal))
 }
 
 /// A literal among a function's arguments.
-fn argument(text: &str) -> Value<'static> {
+fn argument(text: &str) -> Literal {
     if text.is_empty() {
-        return Value::Null;
+        return Literal::Null;
     }
     if text.len() >= 2 && text.starts_with('\'') && text.ends_with('\'') {
-        return text[1..text.len() - 1].to_owned().into();
+        return Literal::String(text[1..text.len() - 1].into());
     }
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
-        return Value::Bool(text.eq_ignore_ascii_case("true"));
+        return Literal::Bool(text.eq_ignore_ascii_case("true"));
     }
     match java::parse_number(text) {
-        Some(number) => Value::Number(number),
-        None => text.to_owned().into(),
+        Some(number) => Literal::of(Value::Number(number)),
+        None => Literal::String(text.into()),
     }
 }

@@ -10,11 +10,12 @@ mod functions;
 mod run;
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     error::Report,
     path::{Path, Transpose},
     star::Star,
-    value::Value,
+    value::{Literal, Slot, Value},
 };
 use functions::Call;
 
@@ -75,7 +76,7 @@ enum Node {
 
 #[derive(Debug)]
 enum Expression {
-    Literal(Value<'static>),
+    Literal(Literal),
     /// `@(1,a)`
     Document(Transpose),
     /// `^a`
@@ -89,7 +90,7 @@ enum Expression {
 }
 
 impl Modify {
-    pub(crate) fn compile(spec: &Value<'_>, mode: Mode, report: &mut Report) -> Option<Self> {
+    pub(crate) fn compile(spec: Value<'_>, mode: Mode, report: &mut Report) -> Option<Self> {
         match spec {
             Value::Object(spec) => {
                 compile::composite(spec, mode, mode, report).map(|root| Self { root })
@@ -103,11 +104,12 @@ impl Modify {
 
     pub(crate) fn apply<'x>(
         &'x self,
-        value: &mut Value<'x>,
-        context: Option<&'x Value<'x>>,
+        arena: &'x Arena,
+        slot: &'x Slot<'x>,
+        context: Option<Value<'x>>,
         budget: &mut Budget,
     ) -> Result<(), Fault> {
-        run::run(&self.root, value, context, budget)
+        run::run(&self.root, arena, slot, context, budget)
     }
 
     /// How many levels it can put below a value; what it copies from elsewhere can add

@@ -1,16 +1,16 @@
 //! From a specification to the tree that is walked.
 
-use super::{Composite, Computed, Literal, Node, Order, Special};
+use super::{Composite, Computed, Literal, Node, Order, Place, Special};
 use crate::{
     error::Report,
     java,
     key::{self, Key},
     limits::DEPTH_MAX,
-    path::Path,
+    path::{Element, Path},
     value::{Object, Value},
 };
 
-pub(super) fn root(spec: &Value<'_>, report: &mut Report) -> Option<Composite> {
+pub(super) fn root(spec: Value<'_>, report: &mut Report) -> Option<Composite> {
     match spec {
         Value::Object(object) => composite(object, report),
         other => {
@@ -53,7 +53,7 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
                 Key::Transpose(transpose) => specials.push((Special::Transpose(transpose), node)),
                 Key::Dollar(reference) => specials.push((Special::Dollar(reference), node)),
                 Key::Hash(text) => specials.push((Special::Hash(text), node)),
-                Key::Amp(_) => computed.push((1, canonical, Computed::Amp(key), node)),
+                Key::Amp(tokens) => computed.push((1, canonical, Computed::Amp(tokens), node)),
                 Key::Star(star) => {
                     computed.push((star.priority(), canonical, Computed::Star(star), node));
                 }
@@ -84,7 +84,7 @@ fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
     if computed.iter().any(meets) { Order::Document } else { Order::LiteralsThenComputed }
 }
 
-fn node(key: &Key, right: &Value<'_>, report: &mut Report) -> Option<Node> {
+fn node(key: &Key, right: Value<'_>, report: &mut Report) -> Option<Node> {
     match right {
         Value::Object(_) if matches!(key, Key::At | Key::Dollar(_)) => {
             report.tell("\"@\" and \"$\" cannot have keys below them");
@@ -92,18 +92,18 @@ fn node(key: &Key, right: &Value<'_>, report: &mut Report) -> Option<Node> {
         }
         Value::Object(object) => composite(object, report).map(Node::Composite),
         Value::Null => Some(Node::Leaf(Vec::new())),
-        Value::String(text) => Some(Node::Leaf(vec![path(text, report)?])),
+        Value::String(text) => Some(Node::Leaf(vec![place(text, report)?])),
         Value::Array(items) => {
-            let paths = items.iter().map(|item| match item {
-                Value::String(text) => path(text, report),
+            let places = items.iter().map(|item| match item {
+                Value::String(text) => place(text, report),
                 other => {
                     report.tell(format!("a list of places holds strings, not {}", other.kind()));
                     None
                 }
             });
             // Each is looked at, so that all that is wrong is told.
-            let paths: Vec<_> = paths.collect();
-            paths.into_iter().collect::<Option<_>>().map(Node::Leaf)
+            let places: Vec<_> = places.collect();
+            places.into_iter().collect::<Option<_>>().map(Node::Leaf)
         }
         other => {
             let kind = other.kind();
@@ -115,13 +115,16 @@ fn node(key: &Key, right: &Value<'_>, report: &mut Report) -> Option<Node> {
     }
 }
 
-fn path(text: &str, report: &mut Report) -> Option<Path> {
+fn place(text: &str, report: &mut Report) -> Option<Place> {
     match Path::parse(text) {
         Ok(path) if path.elements.len() > DEPTH_MAX => {
             report.tell(format!("path has {} parts, {DEPTH_MAX} are allowed", path.elements.len()));
             None
         }
-        Ok(path) => Some(path),
+        Ok(path) => {
+            let certain = !path.elements.iter().any(Element::is_uncertain);
+            Some(Place { path, certain })
+        }
         Err(why) => {
             report.tell(why);
             None

@@ -8,10 +8,11 @@ mod output;
 mod walk;
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     error::Report,
-    key::{Key, Reference},
-    path::{Path, Transpose},
+    key::Reference,
+    path::{Path, Token, Transpose},
     star::Star,
     value::Value,
 };
@@ -53,7 +54,7 @@ enum Special {
 /// A key that is compared with every key of the document.
 #[derive(Debug)]
 enum Computed {
-    Amp(Key),
+    Amp(Vec<Token>),
     Star(Star),
     /// `[…]` on the left: the reference never lets it match.
     Never,
@@ -62,8 +63,15 @@ enum Computed {
 #[derive(Debug)]
 enum Node {
     /// Where the value goes.
-    Leaf(Vec<Path>),
+    Leaf(Vec<Place>),
     Composite(Composite),
+}
+
+#[derive(Debug)]
+struct Place {
+    path: Path,
+    /// Whether each part gives a key, so that writing can begin before all are known.
+    certain: bool,
 }
 
 /// In which order keys meet.
@@ -80,17 +88,18 @@ enum Order {
 }
 
 impl Shift {
-    pub(crate) fn compile(spec: &Value<'_>, report: &mut Report) -> Option<Self> {
+    pub(crate) fn compile(spec: Value<'_>, report: &mut Report) -> Option<Self> {
         let root = compile::root(spec, report)?;
         Some(Self { root })
     }
 
     pub(crate) fn apply<'x>(
         &'x self,
-        input: &Value<'x>,
+        arena: &'x Arena,
+        input: Value<'x>,
         budget: &mut Budget,
     ) -> Result<Value<'x>, Fault> {
-        walk::run(&self.root, input, budget)
+        walk::run(&self.root, arena, input, budget)
     }
 
     /// How many levels it can put above a value.
@@ -112,8 +121,8 @@ impl Node {
     fn deepens(&self) -> usize {
         match self {
             // One more for the list that two values in one place become.
-            Self::Leaf(paths) => {
-                paths.iter().map(|path| path.elements.len() + 1).max().unwrap_or(0)
+            Self::Leaf(places) => {
+                places.iter().map(|place| place.path.elements.len() + 1).max().unwrap_or(0)
             }
             Self::Composite(composite) => composite.deepens(),
         }

@@ -4,75 +4,78 @@
 //! write is dropped without a word. A second value in one place makes a list of both.
 
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     path::Segment,
-    value::{Object, Text, Value},
+    value::{Array, Slot, Value, own_array, own_object},
 };
 
-pub(super) fn set<'x>(
-    root: &mut Value<'x>,
-    segments: &mut Vec<Segment<'x>>,
+/// The place a step below; `None` where something of another shape is in the way.
+#[inline]
+pub(super) fn below<'x>(
+    slot: &Slot<'x>,
+    segment: Segment<'x>,
+    arena: &'x Arena,
+    budget: &mut Budget,
+) -> Result<Option<&'x Slot<'x>>, Fault> {
+    match segment {
+        Segment::Key(key) => in_object(slot, key, arena, budget),
+        Segment::Index(index) => in_array(slot, Some(index), arena, budget),
+        Segment::Append => in_array(slot, None, arena, budget),
+    }
+}
+
+/// Writes to the place that was reached.
+pub(super) fn write<'x>(
+    slot: &Slot<'x>,
     value: Value<'x>,
+    arena: &'x Arena,
     budget: &mut Budget,
 ) -> Result<(), Fault> {
-    let mut slot = root;
-    for segment in segments.drain(..) {
-        let next = match segment {
-            Segment::Key(key) => in_object(slot, key, budget)?,
-            Segment::Index(index) => in_array(slot, Some(index), budget)?,
-            Segment::Append => in_array(slot, None, budget)?,
-        };
-        match next {
-            Some(next) => slot = next,
-            None => return Ok(()),
+    match slot.get() {
+        Value::Null => slot.set(value),
+        Value::Array(_) => {
+            if let Some(array) = own_array(slot) {
+                array.push(value);
+            }
         }
-    }
-    match slot {
-        Value::Null => *slot = value,
-        Value::Array(items) => items.push(value),
-        other => {
+        first => {
             budget.nodes(1)?;
-            let first = std::mem::take(other);
-            *other = Value::Array(vec![first, value]);
+            slot.set(arena.array([first, value].into_iter()));
         }
     }
     Ok(())
 }
 
-/// The slot of a key; `None` where something else than an object is in the way.
-fn in_object<'o, 'x>(
-    slot: &'o mut Value<'x>,
-    key: Text<'x>,
+fn in_object<'x>(
+    slot: &Slot<'x>,
+    key: &'x str,
+    arena: &'x Arena,
     budget: &mut Budget,
-) -> Result<Option<&'o mut Value<'x>>, Fault> {
-    if slot.is_null() {
-        *slot = Value::Object(Object::new());
+) -> Result<Option<&'x Slot<'x>>, Fault> {
+    if slot.get().is_null() {
+        slot.set(arena.object());
     }
-    let Value::Object(object) = slot else { return Ok(None) };
-    let place = match object.place(&key) {
-        Some(place) => place,
-        None => {
-            budget.nodes(1)?;
-            if let Text::Shared(text) = &key {
-                budget.text(text.len())?;
-            }
-            object.push_new(key, Value::Null)
-        }
-    };
-    Ok(object.at_mut(place))
+    let Some(object) = own_object(slot) else { return Ok(None) };
+    if let Some(found) = object.slot(key) {
+        return Ok(Some(found));
+    }
+    budget.nodes(1)?;
+    budget.text(key.len())?;
+    Ok(Some(object.push_new(key, Value::Null)))
 }
 
-/// The slot of an index, or a new one at the end.
-fn in_array<'o, 'x>(
-    slot: &'o mut Value<'x>,
+fn in_array<'x>(
+    slot: &Slot<'x>,
     index: Option<usize>,
+    arena: &'x Arena,
     budget: &mut Budget,
-) -> Result<Option<&'o mut Value<'x>>, Fault> {
-    if slot.is_null() {
-        *slot = Value::Array(Vec::new());
+) -> Result<Option<&'x Slot<'x>>, Fault> {
+    if slot.get().is_null() {
+        slot.set(Value::Array(Array::of(arena, std::iter::empty())));
     }
-    let Value::Array(items) = slot else { return Ok(None) };
-    let index = index.unwrap_or(items.len());
-    budget.grow(items, index)?;
-    Ok(items.get_mut(index))
+    let Some(array) = own_array(slot) else { return Ok(None) };
+    let index = index.unwrap_or(array.len());
+    budget.grow(array, index)?;
+    Ok(array.slots().get(index))
 }

@@ -4,65 +4,66 @@
 //! each match below. A composite pushes its step, runs its specials on the value that it
 //! got, then its other keys on what is in the value.
 
-use super::{Composite, Computed, Literal, Node, Order, Special, output};
+use std::cell::Cell;
+
+use super::{Composite, Computed, Literal, Node, Order, Place, Special, output};
 use crate::{
+    arena::{Arena, List},
     budget::{Budget, Fault},
-    java,
-    key::Key,
-    path::{self, Path, Segment},
-    star::Captures,
-    value::{Text, Value},
+    java, path,
+    star::{Captures, Star},
+    value::{Array, Slot, Value},
     walk::{Matched, MatchedKey, Walked},
 };
 
 pub(super) fn run<'x>(
     root: &'x Composite,
-    input: &Value<'x>,
+    arena: &'x Arena,
+    input: Value<'x>,
     budget: &mut Budget,
 ) -> Result<Value<'x>, Fault> {
     let mut walk = Walk {
-        stack: Stack { steps: Vec::with_capacity(16), matched: Vec::with_capacity(16) },
-        output: Value::Null,
-        segments: Vec::with_capacity(8),
+        stack: Stack { arena, steps: arena.list(16), matched: arena.list(16) },
+        output: arena.put(Cell::new(Value::Null)),
         budget,
     };
-    let name = || MatchedKey::Text(Text::Borrowed("root"));
-    walk.stack.push(Some(input), Matched::new(name(), Captures::None));
-    walk.stack.push(Some(input), Matched::new(name(), Captures::None));
+    let top = Matched::new(MatchedKey::Text("root"), Captures::None);
+    walk.stack.push(Some(input), top);
+    walk.stack.push(Some(input), top);
     walk.composite(root, Some(input))?;
-    Ok(walk.output)
+    Ok(walk.output.get())
 }
 
-struct Walk<'v, 'x, 'b> {
-    stack: Stack<'v, 'x>,
-    output: Value<'x>,
-    segments: Vec<Segment<'x>>,
+struct Walk<'x, 'b> {
+    stack: Stack<'x>,
+    output: &'x Slot<'x>,
     budget: &'b mut Budget,
 }
 
-struct Stack<'v, 'x> {
-    steps: Vec<Step<'v, 'x>>,
-    matched: Vec<Matched<'x>>,
+struct Stack<'x> {
+    arena: &'x Arena,
+    steps: List<'x, Step<'x>>,
+    matched: List<'x, Matched<'x>>,
 }
 
 #[derive(Clone, Copy)]
-struct Step<'v, 'x> {
-    value: Option<&'v Value<'x>>,
+struct Step<'x> {
+    value: Option<Value<'x>>,
     /// Its place among the matched keys.
     matched: usize,
     /// Whether the matched key goes with the step.
     owns: bool,
 }
 
-impl<'v, 'x> Stack<'v, 'x> {
-    fn push(&mut self, value: Option<&'v Value<'x>>, matched: Matched<'x>) {
+impl<'x> Stack<'x> {
+    fn push(&mut self, value: Option<Value<'x>>, matched: Matched<'x>) {
         let step = Step { value, matched: self.matched.len(), owns: true };
         self.matched.push(matched);
         self.steps.push(step);
     }
 
     /// Pushes a step that shares the last one's key.
-    fn push_shared(&mut self, value: Option<&'v Value<'x>>) {
+    fn push_shared(&mut self, value: Option<Value<'x>>) {
         let matched = self.steps.last().map_or(0, |step| step.matched);
         self.steps.push(Step { value, matched, owns: false });
     }
@@ -79,34 +80,35 @@ impl<'v, 'x> Stack<'v, 'x> {
         }
     }
 
-    fn step(&self, up: usize) -> Option<&Step<'v, 'x>> {
+    fn step(&self, up: usize) -> Option<&Step<'x>> {
         self.steps.get(self.steps.len().checked_sub(up.checked_add(1)?)?)
     }
 }
 
-impl<'v, 'x: 'v> Walked<'v, 'x> for Stack<'v, 'x> {
+impl<'x> Walked<'x> for Stack<'x> {
+    fn arena(&self) -> &'x Arena {
+        self.arena
+    }
+
     fn matched(&self, up: usize) -> Option<&Matched<'x>> {
         Some(&self.matched[self.step(up)?.matched])
     }
 
-    fn value(&self, up: usize) -> Option<Option<&'v Value<'x>>> {
+    fn value(&self, up: usize) -> Option<Option<Value<'x>>> {
         Some(self.step(up)?.value)
     }
 }
 
 /// What a leaf writes.
-enum Data<'v, 'x> {
-    Value(Option<&'v Value<'x>>),
-    Text(Text<'x>),
+#[derive(Clone, Copy)]
+enum Data<'x> {
+    Value(Option<Value<'x>>),
+    Text(&'x str),
 }
 
-impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
+impl<'x> Walk<'x, '_> {
     /// Runs what is below a step that was pushed.
-    fn composite(
-        &mut self,
-        spec: &'x Composite,
-        input: Option<&'v Value<'x>>,
-    ) -> Result<(), Fault> {
+    fn composite(&mut self, spec: &'x Composite, input: Option<Value<'x>>) -> Result<(), Fault> {
         for (special, node) in &spec.specials {
             self.budget.steps(1)?;
             self.special(special, node, input)?;
@@ -124,31 +126,30 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
                 }
                 if spec.order != Order::Literals {
                     for (key, value) in object.iter() {
-                        let key = MatchedKey::Text(key.clone());
-                        self.entry(spec, key, Some(value))?;
+                        self.entry(spec, MatchedKey::Text(key), Some(value))?;
                     }
                 }
                 Ok(())
             }
-            Some(Value::Array(items)) => self.array(spec, items),
-            Some(scalar) => self.scalar(spec, java::text(scalar)),
+            Some(Value::Array(array)) => self.array(spec, array),
+            Some(scalar) => self.scalar(spec, java::text(self.stack.arena, scalar)),
         }
     }
 
-    fn array(&mut self, spec: &'x Composite, items: &'v [Value<'x>]) -> Result<(), Fault> {
+    fn array(&mut self, spec: &'x Composite, array: &'x Array<'x>) -> Result<(), Fault> {
         if matches!(spec.order, Order::Literals | Order::LiteralsThenComputed) {
             self.budget.steps(spec.literals.len())?;
             for literal in &spec.literals {
                 let Some(index) = literal.index else { continue };
                 let index = usize::try_from(index)
                     .map_err(|_| Fault(format!("index {index} of an array is negative")))?;
-                if let Some(item) = items.get(index) {
+                if let Some(item) = array.get(index) {
                     self.literal(literal, Some(item))?;
                 }
             }
         }
         if spec.order != Order::Literals {
-            for (index, item) in items.iter().enumerate() {
+            for (index, item) in array.iter().enumerate() {
                 self.entry(spec, MatchedKey::Index(index), Some(item))?;
             }
         }
@@ -156,7 +157,7 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
     }
 
     /// A scalar is a key without a value.
-    fn scalar(&mut self, spec: &'x Composite, key: Text<'x>) -> Result<(), Fault> {
+    fn scalar(&mut self, spec: &'x Composite, key: &'x str) -> Result<(), Fault> {
         if matches!(spec.order, Order::Literals | Order::LiteralsThenComputed) {
             self.budget.steps(spec.literals.len())?;
             if let Some(literal) = spec.literals.iter().find(|literal| *literal.key == *key) {
@@ -174,25 +175,24 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
         &mut self,
         spec: &'x Composite,
         key: MatchedKey<'x>,
-        value: Option<&'v Value<'x>>,
+        value: Option<Value<'x>>,
     ) -> Result<(), Fault> {
         self.budget.steps(1 + spec.computed.len())?;
         if spec.order == Order::Document {
-            let text = key.text();
             self.budget.steps(spec.literals.len())?;
-            if let Some(literal) = spec.literals.iter().find(|literal| *literal.key == *text) {
+            if let Some(literal) = spec.literals.iter().find(|literal| key.is(&literal.key)) {
                 return self.literal(literal, value);
             }
         }
+        let arena = self.stack.arena;
         for (computed, node) in &spec.computed {
             let captures = match computed {
-                Computed::Star(star @ crate::star::Star::All) => star.captures(""),
-                Computed::Star(star) => star.captures(&key.text()),
-                Computed::Amp(Key::Amp(tokens)) => {
-                    let made = path::join(tokens, &self.stack)?;
-                    (*made == *key.text()).then_some(Captures::None)
+                Computed::Star(Star::All) => Some(Captures::None),
+                Computed::Star(star) => star.captures(arena, key.text(arena)),
+                Computed::Amp(tokens) => {
+                    key.is(path::join(tokens, &self.stack)?).then_some(Captures::None)
                 }
-                Computed::Amp(_) | Computed::Never => None,
+                Computed::Never => None,
             };
             if let Some(captures) = captures {
                 return self.matched(node, Matched::new(key, captures), value);
@@ -201,8 +201,8 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
         Ok(())
     }
 
-    fn literal(&mut self, literal: &'x Literal, value: Option<&'v Value<'x>>) -> Result<(), Fault> {
-        let key = MatchedKey::Text(Text::Borrowed(&literal.key));
+    fn literal(&mut self, literal: &'x Literal, value: Option<Value<'x>>) -> Result<(), Fault> {
+        let key = MatchedKey::Text(&literal.key);
         self.matched(&literal.node, Matched::new(key, Captures::None), value)
     }
 
@@ -210,11 +210,11 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
         &mut self,
         node: &'x Node,
         matched: Matched<'x>,
-        value: Option<&'v Value<'x>>,
+        value: Option<Value<'x>>,
     ) -> Result<(), Fault> {
         self.stack.push(value, matched);
         match node {
-            Node::Leaf(paths) => self.write(paths, &Data::Value(value))?,
+            Node::Leaf(places) => self.write(places, Data::Value(value))?,
             Node::Composite(spec) => self.composite(spec, value)?,
         }
         self.stack.pop();
@@ -226,7 +226,7 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
         &mut self,
         special: &'x Special,
         node: &'x Node,
-        input: Option<&'v Value<'x>>,
+        input: Option<Value<'x>>,
     ) -> Result<(), Fault> {
         let data = match special {
             Special::At => {
@@ -241,22 +241,20 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
             }
             Special::Dollar(reference) => {
                 let text = self.stack.key(*reference)?;
-                let key = MatchedKey::Text(text.clone());
-                self.stack.push(input, Matched::new(key, Captures::None));
+                self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
                 Data::Text(text)
             }
             Special::Hash(text) => {
-                let key = MatchedKey::Text(Text::Borrowed(text));
-                self.stack.push(input, Matched::new(key, Captures::None));
-                Data::Text(Text::Borrowed(text))
+                self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
+                Data::Text(text)
             }
         };
-        match (node, data) {
-            (Node::Leaf(paths), data) => {
-                self.write(paths, &data)?;
+        match node {
+            Node::Leaf(places) => {
+                self.write(places, data)?;
                 self.stack.pop();
             }
-            (Node::Composite(spec), data) => {
+            Node::Composite(spec) => {
                 let value = if let Data::Value(value) = data { value } else { input };
                 self.composite(spec, value)?;
                 self.stack.pop();
@@ -266,21 +264,37 @@ impl<'v, 'x: 'v> Walk<'v, 'x, '_> {
         Ok(())
     }
 
-    fn write(&mut self, paths: &'x [Path], data: &Data<'v, 'x>) -> Result<(), Fault> {
-        for path in paths {
-            if !path.evaluate(&self.stack, &mut self.segments)? {
-                continue;
-            }
+    fn write(&mut self, places: &'x [Place], data: Data<'x>) -> Result<(), Fault> {
+        for place in places {
+            let Some(slot) = self.slot(place)? else { continue };
             let value = match data {
                 Data::Value(Some(value)) => self.budget.copy(value)?,
                 Data::Value(None) => Value::Null,
                 Data::Text(text) => {
                     self.budget.nodes(1)?;
-                    Value::String(text.clone())
+                    Value::String(text)
                 }
             };
-            output::set(&mut self.output, &mut self.segments, value, self.budget)?;
+            output::write(slot, value, self.stack.arena, self.budget)?;
         }
         Ok(())
+    }
+
+    /// The place in the new document, made if it is not there. `None` where a part of the
+    /// path gives no key: then nothing is made either.
+    fn slot(&mut self, place: &'x Place) -> Result<Option<&'x Slot<'x>>, Fault> {
+        let arena = self.stack.arena;
+        if !place.certain && place.path.is_void(&self.stack)? {
+            return Ok(None);
+        }
+        let mut slot = self.output;
+        for element in &place.path.elements {
+            let Some(segment) = element.evaluate(&self.stack)? else { return Ok(None) };
+            match output::below(slot, segment, arena, self.budget)? {
+                Some(below) => slot = below,
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(slot))
     }
 }

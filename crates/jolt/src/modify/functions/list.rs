@@ -4,50 +4,50 @@ use std::cmp::Ordering;
 
 use super::Shape;
 use crate::{
+    arena::Arena,
     java,
     value::{Number, Value},
 };
 
-pub(super) fn first<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    items.first().map(|item| (*item).clone())
+pub(super) fn first<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    items.first().map(|item| item.share())
 }
 
-pub(super) fn last<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    items.last().map(|item| (*item).clone())
+pub(super) fn last<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    items.last().map(|item| item.share())
 }
 
-pub(super) fn element_at<'x>(index: i32, items: &[&Value<'x>]) -> Option<Value<'x>> {
-    items.get(usize::try_from(index).ok()?).map(|item| (*item).clone())
+pub(super) fn element_at<'x>(index: i32, items: &[Value<'x>]) -> Option<Value<'x>> {
+    items.get(usize::try_from(index).ok()?).map(|item| item.share())
 }
 
-pub(super) fn to_list<'x>(arguments: &[&Value<'x>]) -> Option<Value<'x>> {
-    let items = match Shape::of(arguments) {
-        Shape::Nothing => return None,
-        Shape::One(value) => vec![value.clone()],
-        Shape::List(items) => items.into_iter().cloned().collect(),
-    };
-    Some(Value::Array(items))
+pub(super) fn to_list<'x>(arena: &'x Arena, shape: Shape<'x>) -> Option<Value<'x>> {
+    match shape {
+        Shape::Nothing => None,
+        Shape::One(value) => Some(arena.array(std::iter::once(value.share()))),
+        Shape::List(items) => Some(arena.array(items.iter().map(|item| item.share()))),
+    }
 }
 
 /// Sorts values of one kind; gives none where kinds differ, as nothing orders them.
-pub(super) fn sort<'x>(arguments: &[&Value<'x>]) -> Option<Value<'x>> {
-    let mut items = match Shape::of(arguments) {
+pub(super) fn sort<'x>(arena: &'x Arena, shape: Shape<'x>) -> Option<Value<'x>> {
+    let mut items = match shape {
         Shape::Nothing => return None,
-        Shape::One(value) => return Some(value.clone()),
+        Shape::One(value) => return Some(value.share()),
         Shape::List(items) => items,
     };
     if let [first, rest @ ..] = &items[..]
         && !rest.is_empty()
-        && (kind(first).is_none() || rest.iter().any(|item| kind(item) != kind(first)))
+        && (kind(*first).is_none() || rest.iter().any(|item| kind(*item) != kind(*first)))
     {
         return None;
     }
-    items.sort_by(|a, b| compare(a, b));
-    Some(Value::Array(items.into_iter().cloned().collect()))
+    items.sort_by(|a, b| compare(*a, *b));
+    Some(arena.array(items.iter().map(|item| item.share())))
 }
 
 /// The class whose values Java can order among each other.
-fn kind(value: &Value<'_>) -> Option<u8> {
+fn kind(value: Value<'_>) -> Option<u8> {
     match value {
         Value::Bool(_) => Some(0),
         Value::String(_) => Some(1),
@@ -59,9 +59,9 @@ fn kind(value: &Value<'_>) -> Option<u8> {
     }
 }
 
-fn compare(a: &Value<'_>, b: &Value<'_>) -> Ordering {
+fn compare(a: Value<'_>, b: Value<'_>) -> Ordering {
     match (a, b) {
-        (Value::Bool(a), Value::Bool(b)) => a.cmp(b),
+        (Value::Bool(a), Value::Bool(b)) => a.cmp(&b),
         (Value::String(a), Value::String(b)) => java::compare(a, b),
         (Value::Number(Number::Big(a)), Value::Number(Number::Big(b))) => compare_big(a, b),
         (Value::Number(a), Value::Number(b)) if a.is_double() => a.to_f64().total_cmp(&b.to_f64()),

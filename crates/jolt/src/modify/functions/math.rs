@@ -2,32 +2,33 @@
 
 use super::Shape;
 use crate::{
+    arena::Arena,
     java,
     value::{Number, Value},
 };
 
 /// A number, or the number in a string.
-fn number<'x>(value: &Value<'x>) -> Option<Number<'x>> {
+fn number(value: Value<'_>) -> Option<Number<'_>> {
     match value {
-        Value::Number(number) => Some(number.clone()),
+        Value::Number(number) => Some(number),
         Value::String(text) => java::parse_number(text),
         _ => None,
     }
 }
 
-pub(super) fn to_integer<'x>(value: &Value<'x>) -> Option<Value<'x>> {
+pub(super) fn to_integer<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     number(value).map(|number| Number::Int(number.to_i32()).into())
 }
 
-pub(super) fn to_long<'x>(value: &Value<'x>) -> Option<Value<'x>> {
+pub(super) fn to_long<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     number(value).map(|number| Number::Long(number.to_i64()).into())
 }
 
-pub(super) fn to_double<'x>(value: &Value<'x>) -> Option<Value<'x>> {
+pub(super) fn to_double<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     number(value).map(|number| Number::Double(number.to_f64()).into())
 }
 
-pub(super) fn abs<'x>(value: &Value<'x>) -> Option<Value<'x>> {
+pub(super) fn abs<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     let absolute = match number(value)? {
         Number::Int(value) => Number::Int(value.wrapping_abs()),
         Number::Long(value) => Number::Long(value.wrapping_abs()),
@@ -39,12 +40,12 @@ pub(super) fn abs<'x>(value: &Value<'x>) -> Option<Value<'x>> {
 
 /// `min` and `max`: of one number itself, of several by `of`.
 pub(super) fn extreme<'x>(
-    arguments: &[&Value<'x>],
-    of: fn(&[&Value<'x>]) -> Option<Value<'x>>,
+    shape: Shape<'x>,
+    of: fn(&[Value<'x>]) -> Option<Value<'x>>,
 ) -> Option<Value<'x>> {
-    match Shape::of(arguments) {
+    match shape {
         Shape::Nothing => None,
-        Shape::One(value) => matches!(value, Value::Number(_)).then(|| value.clone()),
+        Shape::One(value) => matches!(value, Value::Number(_)).then_some(value),
         Shape::List(items) => of(&items),
     }
 }
@@ -58,9 +59,9 @@ struct Extremes {
 }
 
 impl Extremes {
-    fn of(mut self, items: &[&Value<'_>], smaller: bool) -> Self {
+    fn of(mut self, items: &[Value<'_>], smaller: bool) -> Self {
         for item in items {
-            let Some(number) = number(item) else { continue };
+            let Some(number) = number(*item) else { continue };
             match number {
                 Number::Int(value) if smaller => self.int = self.int.min(value),
                 Number::Int(value) => self.int = self.int.max(value),
@@ -83,7 +84,7 @@ impl Extremes {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "as Java converts")]
-pub(super) fn max<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn max<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     let none = Extremes { int: i32::MIN, long: i64::MIN, double: -f64::MAX, found: false };
     let Extremes { int, long, double, found } = none.of(items, false);
     let whole = double as i64;
@@ -98,7 +99,7 @@ pub(super) fn max<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
 }
 
 #[allow(clippy::cast_possible_truncation, reason = "as Java converts")]
-pub(super) fn min<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn min<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     let none = Extremes { int: i32::MAX, long: i64::MAX, double: f64::MAX, found: false };
     let Extremes { int, long, double, found } = none.of(items, true);
     let whole = double as i64;
@@ -113,28 +114,28 @@ pub(super) fn min<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
 }
 
 #[allow(clippy::cast_precision_loss, reason = "as Java divides")]
-pub(super) fn avg<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    let numbers: Vec<f64> = items.iter().filter_map(|i| number(i)).map(|n| n.to_f64()).collect();
+pub(super) fn avg<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    let numbers: Vec<f64> = items.iter().filter_map(|i| number(*i)).map(|n| n.to_f64()).collect();
     let sum: f64 = numbers.iter().sum();
     (!numbers.is_empty()).then(|| Number::Double(sum / numbers.len() as f64).into())
 }
 
-pub(super) fn int_sum<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    let numbers = items.iter().filter_map(|item| number(item));
+pub(super) fn int_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    let numbers = items.iter().filter_map(|item| number(*item));
     Some(Number::Int(numbers.fold(0, |sum: i32, n| sum.wrapping_add(n.to_i32()))).into())
 }
 
-pub(super) fn long_sum<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    let numbers = items.iter().filter_map(|item| number(item));
+pub(super) fn long_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    let numbers = items.iter().filter_map(|item| number(*item));
     Some(Number::Long(numbers.fold(0, |sum: i64, n| sum.wrapping_add(n.to_i64()))).into())
 }
 
-pub(super) fn double_sum<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
-    let numbers = items.iter().filter_map(|item| number(item));
+pub(super) fn double_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
+    let numbers = items.iter().filter_map(|item| number(*item));
     Some(Number::Double(numbers.fold(0.0, |sum, n| sum + n.to_f64())).into())
 }
 
-pub(super) fn int_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn int_subtract<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     match items {
         [Value::Number(Number::Int(a)), Value::Number(Number::Int(b))] => {
             Some(Number::Int(a.wrapping_sub(*b)).into())
@@ -143,7 +144,7 @@ pub(super) fn int_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
     }
 }
 
-pub(super) fn long_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn long_subtract<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     match items {
         [Value::Number(Number::Long(a)), Value::Number(Number::Long(b))] => {
             Some(Number::Long(a.wrapping_sub(*b)).into())
@@ -152,7 +153,7 @@ pub(super) fn long_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
     }
 }
 
-pub(super) fn double_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn double_subtract<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     match items {
         [Value::Number(a), Value::Number(b)] if a.is_double() && b.is_double() => {
             Some(Number::Double(a.to_f64() - b.to_f64()).into())
@@ -161,17 +162,17 @@ pub(super) fn double_subtract<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
     }
 }
 
-fn quotient(items: &[&Value<'_>]) -> Option<f64> {
+fn quotient(items: &[Value<'_>]) -> Option<f64> {
     let [a, b] = items else { return None };
-    let (a, b) = (number(a)?.to_f64(), number(b)?.to_f64());
+    let (a, b) = (number(*a)?.to_f64(), number(*b)?.to_f64());
     (b != 0.0).then(|| a / b)
 }
 
-pub(super) fn divide<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn divide<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     quotient(items).map(|quotient| Number::Double(quotient).into())
 }
 
-pub(super) fn divide_and_round<'x>(digits: i32, items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn divide_and_round<'x>(digits: i32, items: &[Value<'x>]) -> Option<Value<'x>> {
     let quotient = quotient(items)?;
     round_half_up(quotient, digits).map(|rounded| Number::Double(rounded).into())
 }

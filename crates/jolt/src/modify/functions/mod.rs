@@ -12,8 +12,9 @@ mod text;
 use regex::Regex;
 
 use crate::{
+    arena::{Arena, List},
     budget::{Budget, Fault},
-    value::{Number, Value},
+    value::{Array, Number, Value},
 };
 
 /// A function, with what could be prepared ahead.
@@ -110,20 +111,20 @@ const FUNCTIONS: [(&str, Function); 39] = [
 ];
 
 /// Arguments as most functions take them: one list, or several values, or one value.
-enum Shape<'s, 'x> {
+enum Shape<'x> {
     Nothing,
-    One(&'s Value<'x>),
-    List(Vec<&'s Value<'x>>),
+    One(Value<'x>),
+    List(List<'x, Value<'x>>),
 }
 
-impl<'s, 'x> Shape<'s, 'x> {
-    fn of(arguments: &[&'s Value<'x>]) -> Self {
+impl<'x> Shape<'x> {
+    fn of(arena: &'x Arena, arguments: &[Value<'x>]) -> Self {
         match arguments {
             [] | [Value::Null] => Self::Nothing,
-            [Value::Array(items)] if items.is_empty() => Self::Nothing,
-            [Value::Array(items)] => Self::List(items.iter().collect()),
-            [one] => Self::One(one),
-            several => Self::List(several.to_vec()),
+            [Value::Array(array)] if array.is_empty() => Self::Nothing,
+            [Value::Array(array)] => Self::List(items(arena, array)),
+            [one] => Self::One(*one),
+            several => Self::List(several_of(arena, several)),
         }
     }
 }
@@ -144,16 +145,18 @@ impl Call {
         Ok(Some(Self { function: *function, separator }))
     }
 
-    /// The function's value; `None` leaves what was there.
+    /// The function's value; `None` leaves what was there. What it has in common with
+    /// the arguments is marked as shared.
     pub(super) fn apply<'x>(
         &self,
-        arguments: &[&Value<'x>],
+        arena: &'x Arena,
+        arguments: &[Value<'x>],
         budget: &mut Budget,
     ) -> Result<Option<Value<'x>>, Fault> {
         let size: usize = arguments.iter().map(|argument| argument.nodes()).sum();
         budget.nodes(size)?;
-        let value = self.value(arguments, budget)?;
-        if let Some(Value::String(crate::value::Text::Shared(text))) = &value {
+        let value = self.value(arena, arguments, budget)?;
+        if let Some(Value::String(text)) = value {
             budget.text(text.len())?;
         }
         Ok(value)
@@ -161,41 +164,46 @@ impl Call {
 
     fn value<'x>(
         &self,
-        arguments: &[&Value<'x>],
+        arena: &'x Arena,
+        arguments: &[Value<'x>],
         budget: &mut Budget,
     ) -> Result<Option<Value<'x>>, Fault> {
-        let list = |of: fn(&[&Value<'x>]) -> Option<Value<'x>>| match Shape::of(arguments) {
+        let list = |of: fn(&[Value<'x>]) -> Option<Value<'x>>| match Shape::of(arena, arguments) {
             Shape::List(items) => of(&items),
             Shape::Nothing | Shape::One(_) => None,
         };
+        let each = |of: fn(&'x Arena, Value<'x>) -> Option<Value<'x>>| each(arena, arguments, of);
         Ok(match self.function {
-            Function::ToLower => each(arguments, text::to_lower),
-            Function::ToUpper => each(arguments, text::to_upper),
-            Function::Trim => each(arguments, text::trim),
-            Function::Abs => each(arguments, math::abs),
-            Function::ToInteger => each(arguments, math::to_integer),
-            Function::ToLong => each(arguments, math::to_long),
-            Function::ToDouble => each(arguments, math::to_double),
-            Function::ToBoolean => each(arguments, object::to_boolean),
-            Function::ToString => each(arguments, object::to_string),
-            Function::Concat => match Shape::of(arguments) {
-                Shape::List(items) => Some(text::concat(&items, budget)?),
+            Function::ToLower => each(text::to_lower),
+            Function::ToUpper => each(text::to_upper),
+            Function::Trim => each(text::trim),
+            Function::Abs => each(math::abs),
+            Function::ToInteger => each(math::to_integer),
+            Function::ToLong => each(math::to_long),
+            Function::ToDouble => each(math::to_double),
+            Function::ToBoolean => each(object::to_boolean),
+            Function::ToString => each(object::to_string),
+            Function::Concat => match Shape::of(arena, arguments) {
+                Shape::List(items) => Some(text::concat(arena, &items, budget)?),
                 Shape::Nothing | Shape::One(_) => None,
             },
-            Function::Substring => list(text::substring),
-            Function::Join => match of_text(arguments) {
-                Some((separator, items)) => Some(text::join(separator, &items, budget)?),
+            Function::Substring => match Shape::of(arena, arguments) {
+                Shape::List(items) => text::substring(arena, &items),
+                Shape::Nothing | Shape::One(_) => None,
+            },
+            Function::Join => match of_text(arena, arguments) {
+                Some((separator, items)) => Some(text::join(arena, separator, &items, budget)?),
                 None => None,
             },
-            Function::Split => text::split(self.separator.as_ref(), arguments),
+            Function::Split => text::split(arena, self.separator.as_ref(), arguments),
             Function::LeftPad => {
-                of_text(arguments).and_then(|(s, items)| text::pad(true, s, &items))
+                of_text(arena, arguments).and_then(|(s, items)| text::pad(arena, true, s, &items))
             }
             Function::RightPad => {
-                of_text(arguments).and_then(|(s, items)| text::pad(false, s, &items))
+                of_text(arena, arguments).and_then(|(s, items)| text::pad(arena, false, s, &items))
             }
-            Function::Min => math::extreme(arguments, math::min),
-            Function::Max => math::extreme(arguments, math::max),
+            Function::Min => math::extreme(Shape::of(arena, arguments), math::min),
+            Function::Max => math::extreme(Shape::of(arena, arguments), math::max),
             Function::Avg => list(math::avg),
             Function::IntSum => list(math::int_sum),
             Function::LongSum => list(math::long_sum),
@@ -204,70 +212,86 @@ impl Call {
             Function::LongSubtract => list(math::long_subtract),
             Function::DoubleSubtract => list(math::double_subtract),
             Function::Divide => list(math::divide),
-            Function::DivideAndRound => of_integer(arguments)
+            Function::DivideAndRound => of_integer(arena, arguments)
                 .and_then(|(digits, items)| math::divide_and_round(digits, &items)),
             Function::FirstElement => list(list::first),
             Function::LastElement => list(list::last),
-            Function::ElementAt => {
-                of_integer(arguments).and_then(|(index, items)| list::element_at(index, &items))
-            }
-            Function::ToList => list::to_list(arguments),
-            Function::Sort => list::sort(arguments),
+            Function::ElementAt => of_integer(arena, arguments)
+                .and_then(|(index, items)| list::element_at(index, &items)),
+            Function::ToList => list::to_list(arena, Shape::of(arena, arguments)),
+            Function::Sort => list::sort(arena, Shape::of(arena, arguments)),
             Function::Size => object::size(arguments),
-            Function::SquashNulls => object::squash(arguments, object::squash_nulls),
+            Function::SquashNulls => object::squash(arena, arguments, object::squash_nulls),
             Function::RecursivelySquashNulls => {
-                object::squash(arguments, object::recursively_squash_nulls)
+                object::squash(arena, arguments, object::recursively_squash_nulls)
             }
-            Function::SquashDuplicates => object::squash_duplicates(arguments),
+            Function::SquashDuplicates => {
+                object::squash_duplicates(arena, Shape::of(arena, arguments))
+            }
             Function::Noop => None,
-            Function::IsPresent => arguments.first().map(|value| (*value).clone()),
-            Function::NotNull => arguments.first().filter(|v| !v.is_null()).map(|v| (*v).clone()),
-            Function::IsNull => arguments.first().filter(|v| v.is_null()).map(|v| (*v).clone()),
+            Function::IsPresent => arguments.first().map(|value| value.share()),
+            Function::NotNull => arguments.first().filter(|v| !v.is_null()).map(|v| v.share()),
+            Function::IsNull => arguments.first().filter(|v| v.is_null()).map(|v| v.share()),
         })
     }
 }
 
 /// Applies to one value, or to each of a list; those that fail stay as they are.
 fn each<'x>(
-    arguments: &[&Value<'x>],
-    of: impl Fn(&Value<'x>) -> Option<Value<'x>>,
+    arena: &'x Arena,
+    arguments: &[Value<'x>],
+    of: fn(&'x Arena, Value<'x>) -> Option<Value<'x>>,
 ) -> Option<Value<'x>> {
-    match Shape::of(arguments) {
+    match Shape::of(arena, arguments) {
         Shape::Nothing => None,
-        Shape::One(value) => of(value),
+        Shape::One(value) => of(arena, value),
         Shape::List(items) => {
-            let changed = |item: &Value<'x>| of(item).unwrap_or_else(|| item.clone());
-            Some(Value::Array(items.into_iter().map(changed).collect()))
+            let changed = |item: &Value<'x>| of(arena, *item).unwrap_or_else(|| item.share());
+            Some(arena.array(items.iter().map(changed)))
         }
     }
+}
+
+fn items<'x>(arena: &'x Arena, array: &Array<'x>) -> List<'x, Value<'x>> {
+    let mut items = arena.list(array.len());
+    items.extend(array.iter());
+    items
+}
+
+fn several_of<'x>(arena: &'x Arena, values: &[Value<'x>]) -> List<'x, Value<'x>> {
+    let mut items = arena.list(values.len());
+    items.extend(values.iter().copied());
+    items
 }
 
 /// A first argument and the list that follows, or that all others make.
-fn special<'s, 'x>(arguments: &[&'s Value<'x>]) -> Option<(&'s Value<'x>, Vec<&'s Value<'x>>)> {
-    let spread: Vec<&Value<'x>>;
-    let arguments = match arguments {
-        [Value::Array(items)] => {
-            spread = items.iter().collect();
-            &spread
-        }
-        other => other,
+fn special<'x>(
+    arena: &'x Arena,
+    arguments: &[Value<'x>],
+) -> Option<(Value<'x>, List<'x, Value<'x>>)> {
+    let spread = match arguments {
+        [Value::Array(array)] => items(arena, array),
+        other => several_of(arena, other),
     };
-    match arguments {
-        [first, Value::Array(items)] => Some((first, items.iter().collect())),
+    match &spread[..] {
+        [first, Value::Array(array)] => Some((*first, items(arena, array))),
         // Of two, the second has to be a list.
         [_, _] | [_] | [] => None,
-        [first, rest @ ..] => Some((first, rest.to_vec())),
+        [first, rest @ ..] => Some((*first, several_of(arena, rest))),
     }
 }
 
-fn of_text<'s, 'x>(arguments: &[&'s Value<'x>]) -> Option<(&'s str, Vec<&'s Value<'x>>)> {
-    let (first, rest) = special(arguments)?;
+fn of_text<'x>(
+    arena: &'x Arena,
+    arguments: &[Value<'x>],
+) -> Option<(&'x str, List<'x, Value<'x>>)> {
+    let (first, rest) = special(arena, arguments)?;
     Some((first.as_str()?, rest))
 }
 
-fn of_integer<'s, 'x>(arguments: &[&'s Value<'x>]) -> Option<(i32, Vec<&'s Value<'x>>)> {
-    match special(arguments)? {
-        (Value::Number(Number::Int(first)), rest) => Some((*first, rest)),
+fn of_integer<'x>(arena: &'x Arena, arguments: &[Value<'x>]) -> Option<(i32, List<'x, Value<'x>>)> {
+    match special(arena, arguments)? {
+        (Value::Number(Number::Int(first)), rest) => Some((first, rest)),
         _ => None,
     }
 }

@@ -1,14 +1,17 @@
 //! Functions on any value: conversions, sizes, and squashing.
 
 use super::Shape;
+use std::cell::Cell;
+
 use crate::{
+    arena::Arena,
     java,
-    value::{Number, Value},
+    value::{Number, Slot, Value, own_array, own_object},
 };
 
-pub(super) fn to_boolean<'x>(value: &Value<'x>) -> Option<Value<'x>> {
+pub(super) fn to_boolean<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     match value {
-        Value::Bool(value) => Some(Value::Bool(*value)),
+        Value::Bool(value) => Some(Value::Bool(value)),
         Value::String(text) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
         Value::String(text) if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
         _ => None,
@@ -16,14 +19,14 @@ pub(super) fn to_boolean<'x>(value: &Value<'x>) -> Option<Value<'x>> {
 }
 
 #[allow(clippy::unnecessary_wraps, reason = "one of a family")]
-pub(super) fn to_string<'x>(value: &Value<'x>) -> Option<Value<'x>> {
-    Some(Value::String(java::text(value)))
+pub(super) fn to_string<'x>(arena: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
+    Some(Value::String(java::text(arena, value)))
 }
 
 /// Items, keys or UTF-16 units of one argument; the number of several.
-pub(super) fn size<'x>(arguments: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn size<'x>(arguments: &[Value<'x>]) -> Option<Value<'x>> {
     let size = match arguments {
-        [Value::Array(items)] => items.len(),
+        [Value::Array(array)] => array.len(),
         [Value::Object(object)] => object.len(),
         [Value::String(text)] => java::length(text),
         [] | [_] => return None,
@@ -34,49 +37,56 @@ pub(super) fn size<'x>(arguments: &[&Value<'x>]) -> Option<Value<'x>> {
 
 /// Squashes a copy of one argument. Several make a list that the reference cannot
 /// shorten: with something to take out of it there is no value.
-pub(super) fn squash<'x>(arguments: &[&Value<'x>], of: fn(&mut Value<'x>)) -> Option<Value<'x>> {
-    let mut value = match Shape::of(arguments) {
-        Shape::Nothing => return None,
-        Shape::One(value) => value.clone(),
-        Shape::List(_) if arguments.len() == 1 => arguments[0].clone(),
-        Shape::List(items) if items.iter().any(|item| item.is_null()) => return None,
-        Shape::List(items) => Value::Array(items.into_iter().cloned().collect()),
+pub(super) fn squash<'x>(
+    arena: &'x Arena,
+    arguments: &[Value<'x>],
+    of: fn(&Slot<'x>),
+) -> Option<Value<'x>> {
+    let value = match arguments {
+        [one] => match Shape::of(arena, arguments) {
+            Shape::Nothing => return None,
+            Shape::One(_) | Shape::List(_) => one.share(),
+        },
+        [] => return None,
+        several if several.iter().any(|item| item.is_null()) => return None,
+        several => arena.array(several.iter().map(|item| item.share())),
     };
-    of(&mut value);
-    Some(value)
+    let slot = Cell::new(value);
+    of(&slot);
+    Some(slot.get())
 }
 
-pub(super) fn squash_nulls(value: &mut Value<'_>) {
-    match value {
-        Value::Array(items) => items.retain(|item| !item.is_null()),
-        Value::Object(object) => object.retain(|_, value| !value.is_null()),
-        _ => {}
+pub(super) fn squash_nulls(slot: &Slot<'_>) {
+    if let Some(array) = own_array(slot) {
+        array.retain(|_, item| !item.is_null());
+    } else if let Some(object) = own_object(slot) {
+        object.retain(|_, value| !value.is_null());
     }
 }
 
-pub(super) fn recursively_squash_nulls(value: &mut Value<'_>) {
-    squash_nulls(value);
-    match value {
-        Value::Array(items) => items.iter_mut().for_each(recursively_squash_nulls),
+pub(super) fn recursively_squash_nulls(slot: &Slot<'_>) {
+    squash_nulls(slot);
+    match slot.get() {
+        Value::Array(array) => array.slots().iter().for_each(recursively_squash_nulls),
         Value::Object(object) => {
-            object.values_mut().for_each(|(_, value)| recursively_squash_nulls(value));
+            object.entries().iter().for_each(|entry| recursively_squash_nulls(&entry.value));
         }
         _ => {}
     }
 }
 
 /// Keeps the first of equal items.
-pub(super) fn squash_duplicates<'x>(arguments: &[&Value<'x>]) -> Option<Value<'x>> {
-    let items = match Shape::of(arguments) {
+pub(super) fn squash_duplicates<'x>(arena: &'x Arena, shape: Shape<'x>) -> Option<Value<'x>> {
+    let items = match shape {
         Shape::Nothing => return None,
-        Shape::One(value) => return Some(value.clone()),
+        Shape::One(value) => return Some(value.share()),
         Shape::List(items) => items,
     };
-    let mut kept: Vec<&Value<'x>> = Vec::new();
+    let mut kept = arena.list(items.len());
     for item in items {
-        if !kept.iter().any(|before| java::equal(before, item)) {
-            kept.push(item);
+        if !kept.iter().any(|before| java::equal(*before, item)) {
+            kept.push(item.share());
         }
     }
-    Some(Value::Array(kept.into_iter().cloned().collect()))
+    Some(arena.array(kept.iter().copied()))
 }

@@ -2,7 +2,9 @@
 
 use regex::{Regex, RegexBuilder};
 
+use super::items;
 use crate::{
+    arena::Arena,
     budget::{Budget, Fault},
     java,
     limits::REGEX_BYTES_MAX,
@@ -12,60 +14,84 @@ use crate::{
 /// The widest that padding makes a string.
 const WIDTH_MAX: i32 = 500;
 
-pub(super) fn to_lower<'x>(value: &Value<'x>) -> Option<Value<'x>> {
-    value.as_str().map(|text| text.to_lowercase().into())
+pub(super) fn to_lower<'x>(arena: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
+    cased(arena, value.as_str()?, char::to_ascii_lowercase, str::to_lowercase)
 }
 
-pub(super) fn to_upper<'x>(value: &Value<'x>) -> Option<Value<'x>> {
-    value.as_str().map(|text| text.to_uppercase().into())
+pub(super) fn to_upper<'x>(arena: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
+    cased(arena, value.as_str()?, char::to_ascii_uppercase, str::to_uppercase)
 }
 
-pub(super) fn trim<'x>(value: &Value<'x>) -> Option<Value<'x>> {
-    let trimmed = |text: &str| text.trim_matches(|c: char| c <= ' ').to_owned();
-    value.as_str().map(|text| trimmed(text).into())
+#[allow(clippy::unnecessary_wraps, reason = "one of a family")]
+fn cased<'x>(
+    arena: &'x Arena,
+    text: &'x str,
+    ascii: fn(&char) -> char,
+    any: fn(&str) -> String,
+) -> Option<Value<'x>> {
+    if !text.is_ascii() {
+        return Some(arena.text(&any(text)).into());
+    }
+    let mut made = arena.growing(text.len());
+    made.extend(text.chars().map(|c| ascii(&c)));
+    Some(made.into_bump_str().into())
 }
 
-pub(super) fn concat<'x>(items: &[&Value<'x>], budget: &mut Budget) -> Result<Value<'x>, Fault> {
-    let mut text = String::new();
+pub(super) fn trim<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
+    value.as_str().map(|text| text.trim_matches(|c: char| c <= ' ').into())
+}
+
+pub(super) fn concat<'x>(
+    arena: &'x Arena,
+    items: &[Value<'x>],
+    budget: &mut Budget,
+) -> Result<Value<'x>, Fault> {
+    let mut text = arena.growing(64);
     for item in items.iter().filter(|item| !item.is_null()) {
         let before = text.len();
-        java::append(item, &mut text);
+        java::append(*item, &mut text);
         budget.text(text.len() - before)?;
     }
-    Ok(text.into())
+    Ok(text.into_bump_str().into())
 }
 
 /// Leaves out nulls and empty strings, but not the separator before them.
 pub(super) fn join<'x>(
+    arena: &'x Arena,
     separator: &str,
-    items: &[&Value<'x>],
+    items: &[Value<'x>],
     budget: &mut Budget,
 ) -> Result<Value<'x>, Fault> {
-    let mut text = String::new();
+    let mut text = arena.growing(64);
     for (n, item) in items.iter().enumerate() {
         let before = text.len();
         if !item.is_null() {
-            java::append(item, &mut text);
+            java::append(*item, &mut text);
         }
         if text.len() > before && n + 1 < items.len() {
             text.push_str(separator);
         }
         budget.text(text.len() - before)?;
     }
-    Ok(text.into())
+    Ok(text.into_bump_str().into())
 }
 
-pub(super) fn substring<'x>(items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn substring<'x>(arena: &'x Arena, items: &[Value<'x>]) -> Option<Value<'x>> {
     let [Value::String(text), Value::Number(Number::Int(start)), Value::Number(Number::Int(end))] =
         items
     else {
         return None;
     };
     let (start, end) = (usize::try_from(*start).ok()?, usize::try_from(*end).ok()?);
-    (start < end).then(|| java::substring(text, start, end)).flatten().map(Into::into)
+    (start < end).then(|| java::substring(arena, text, start, end)).flatten().map(Into::into)
 }
 
-pub(super) fn pad<'x>(left: bool, text: &str, items: &[&Value<'x>]) -> Option<Value<'x>> {
+pub(super) fn pad<'x>(
+    arena: &'x Arena,
+    left: bool,
+    text: &str,
+    items: &[Value<'x>],
+) -> Option<Value<'x>> {
     let [Value::Number(Number::Int(width)), Value::String(filler), ..] = items else {
         return None;
     };
@@ -75,8 +101,16 @@ pub(super) fn pad<'x>(left: bool, text: &str, items: &[&Value<'x>]) -> Option<Va
         return None;
     }
     let missing = usize::try_from(*width).ok()?.saturating_sub(java::length(text));
-    let padding: String = std::iter::repeat_n(fill, missing).collect();
-    Some(if left { padding + text } else { text.to_owned() + &padding }.into())
+    let padding = std::iter::repeat_n(fill, missing);
+    let mut padded = arena.growing(text.len() + missing * fill.len_utf8());
+    if left {
+        padded.extend(padding);
+        padded.push_str(text);
+    } else {
+        padded.push_str(text);
+        padded.extend(padding);
+    }
+    Some(padded.into_bump_str().into())
 }
 
 /// Compiles what `split` splits at.
@@ -89,38 +123,42 @@ pub(super) fn separator(text: &str) -> Result<Regex, String> {
 }
 
 /// `split(separator, text)`, or of each text of a list.
-pub(super) fn split<'x>(known: Option<&Regex>, arguments: &[&Value<'x>]) -> Option<Value<'x>> {
-    let spread: Vec<&Value<'x>>;
+pub(super) fn split<'x>(
+    arena: &'x Arena,
+    known: Option<&Regex>,
+    arguments: &[Value<'x>],
+) -> Option<Value<'x>> {
+    let spread;
     let arguments = match arguments {
-        [Value::Array(items)] => {
-            spread = items.iter().collect();
+        [Value::Array(array)] => {
+            spread = items(arena, array);
             &spread
         }
         other => other,
     };
     let [Value::String(text), rest @ ..] = arguments else { return None };
     let compiled;
-    let separator = match known.filter(|known| known.as_str() == &**text) {
+    let separator = match known.filter(|known| known.as_str() == *text) {
         Some(known) => known,
         None => {
             compiled = separator(text).ok()?;
             &compiled
         }
     };
-    let each = |item: &Value<'x>| pieces(separator, item).unwrap_or_else(|| item.clone());
+    let each = |item: Value<'x>| pieces(arena, separator, item).unwrap_or_else(|| item.share());
     match rest {
         [] => None,
-        [Value::Array(items)] => Some(Value::Array(items.iter().map(each).collect())),
-        [one] => pieces(separator, one),
-        several => Some(Value::Array(several.iter().map(|item| each(item)).collect())),
+        [Value::Array(array)] => Some(arena.array(array.iter().map(each))),
+        [one] => pieces(arena, separator, *one),
+        several => Some(arena.array(several.iter().map(|item| each(*item)))),
     }
 }
 
 /// As Java's `split`: no empty strings at the end, none before a match of nothing at the
 /// start, and the whole string where nothing matches.
-fn pieces<'x>(separator: &Regex, value: &Value<'x>) -> Option<Value<'x>> {
+fn pieces<'x>(arena: &'x Arena, separator: &Regex, value: Value<'x>) -> Option<Value<'x>> {
     let text = value.as_str()?;
-    let (mut pieces, mut start) = (Vec::new(), 0);
+    let (mut pieces, mut start) = (arena.list(4), 0);
     for found in separator.find_iter(text) {
         if found.end() == 0 || (found.is_empty() && found.start() == text.len()) {
             continue;
@@ -129,11 +167,11 @@ fn pieces<'x>(separator: &Regex, value: &Value<'x>) -> Option<Value<'x>> {
         start = found.end();
     }
     if pieces.is_empty() {
-        return Some(Value::Array(vec![text.to_owned().into()]));
+        return Some(arena.array(std::iter::once(value)));
     }
     pieces.push(&text[start..]);
     while pieces.last().is_some_and(|piece| piece.is_empty()) {
         pieces.pop();
     }
-    Some(Value::Array(pieces.into_iter().map(|piece| piece.to_owned().into()).collect()))
+    Some(arena.array(pieces.iter().map(|piece| Value::String(piece))))
 }

@@ -1,0 +1,53 @@
+//! Looking through strings eight bytes at a time.
+//!
+//! Finds what cannot stand in a JSON string as it is: quotes, backslashes and control
+//! characters. Reader and writer share it.
+
+const ONES: u64 = 0x0101_0101_0101_0101;
+const TOPS: u64 = 0x8080_8080_8080_8080;
+
+/// How many bytes at the front are neither a quote nor a backslash nor below a blank.
+#[inline]
+pub(crate) fn plain(bytes: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let word = u64::from_le_bytes(eight);
+        let special = below_blank(word) | equals(word, b'"') | equals(word, b'\\');
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
+    }
+    let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+    bytes[at..].iter().position(special).map_or(bytes.len(), |more| at + more)
+}
+
+/// The top bit of each byte that is below a blank. A borrow can mark a byte above the
+/// first that is right, never one below it.
+const fn below_blank(word: u64) -> u64 {
+    word.wrapping_sub(ONES * 0x20) & !word & TOPS
+}
+
+const fn equals(word: u64, byte: u8) -> u64 {
+    let different = word ^ (ONES * byte as u64);
+    different.wrapping_sub(ONES) & !different & TOPS
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn it_finds_what_a_search_byte_by_byte_finds(bytes in prop::collection::vec(
+            prop_oneof![Just(b'"'), Just(b'\\'), Just(0x1f), Just(b' '), Just(b'!'), Just(b'#'), Just(b'a'), Just(b'a'), Just(b'b'), any::<u8>()],
+            0..64,
+        )) {
+            let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
+            let slow = bytes.iter().position(special).unwrap_or(bytes.len());
+            prop_assert_eq!(plain(&bytes), slow);
+        }
+    }
+}
