@@ -68,7 +68,10 @@ impl Budget {
     /// A value for a second place, paid for as if it were copied: a specification that
     /// doubles its document again and again ends here, although nothing is copied yet.
     pub(crate) fn copy<'x>(&mut self, value: Value<'x>) -> Result<Value<'x>, Fault> {
-        self.nodes(value.nodes())?;
+        match value {
+            Value::Array(_) | Value::Object(_) => self.nodes(value.nodes())?,
+            _ => self.nodes(1)?,
+        }
         Ok(value.share())
     }
 

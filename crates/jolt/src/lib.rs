@@ -5,6 +5,7 @@
 //! ([`Jolt::transform`]), JSON text ([`Jolt::transform_bytes`]) or batches of it. What it
 //! does is what the Java library does; the README lists the few differences. Hostile
 //! specifications and documents are bounded in memory, depth and work ([`limits`]).
+#![doc = include_str!("../README.md")]
 
 mod arena;
 mod budget;

@@ -137,6 +137,7 @@ impl Element {
     }
 
     /// The key or index that it is here; `None` where it gives none.
+    #[inline]
     pub(crate) fn evaluate<'x>(
         &'x self,
         walked: &impl Walked<'x>,

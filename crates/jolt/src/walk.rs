@@ -4,7 +4,7 @@
 //! share one matched key: `@` lines reuse their parent's, and with it the count of
 //! children that `[#…]` tells. Keys that are indices get a text only when one is wanted.
 
-use crate::{arena::Arena, key::Reference, star::Captures, value::Value};
+use crate::{arena::Arena, key::Reference, scan::same, star::Captures, value::Value};
 
 /// A reference that points above the document, or to a star that is not there.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,7 +51,7 @@ impl<'x> MatchedKey<'x> {
     /// Whether it is this text.
     pub(crate) fn is(self, text: &str) -> bool {
         match self {
-            Self::Text(key) => key == text,
+            Self::Text(key) => same(key, text),
             Self::Index(index) => itoa::Buffer::new().format(index) == text,
         }
     }

@@ -47,6 +47,7 @@ pub(super) fn write<'x>(
     Ok(())
 }
 
+#[inline]
 fn in_object<'x>(
     slot: &Slot<'x>,
     key: &'x str,

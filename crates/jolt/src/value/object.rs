@@ -5,7 +5,7 @@ use std::{cell::Cell, fmt, hash::BuildHasher, sync::LazyLock};
 use hashbrown::DefaultHashBuilder;
 
 use super::{Slot, Value};
-use crate::arena::Arena;
+use crate::{arena::Arena, scan::same};
 
 /// Keys up to which an object is searched from its front: faster than hashing.
 const SEARCHED_MAX: usize = 16;
@@ -93,10 +93,11 @@ impl<'x> Object<'x> {
     }
 
     /// Where the value of a key is.
+    #[inline]
     pub(crate) fn slot(&self, key: &str) -> Option<&'x Slot<'x>> {
         let entries = self.entries();
         let found = if entries.len() <= SEARCHED_MAX {
-            entries.iter().find(|entry| entry.key.get() == key)
+            entries.iter().find(|entry| same(entry.key.get(), key))
         } else {
             self.place(key).map(|place| &entries[place])
         };
