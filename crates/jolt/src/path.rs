@@ -84,10 +84,11 @@ impl Path {
         parts.join(".")
     }
 
-    /// Whether a step gives no key here: then the path leads nowhere.
+    /// Whether a step gives no key here: then the path leads nowhere. A reference out of
+    /// range before that step is an error all the same.
     pub(crate) fn is_void<'x>(&'x self, walked: &impl Walked<'x>) -> Result<bool, OutOfRange> {
         for element in &self.elements {
-            if element.is_uncertain() && element.evaluate(walked)?.is_none() {
+            if element.evaluate(walked)?.is_none() {
                 return Ok(true);
             }
         }

@@ -221,6 +221,7 @@ fn shift_counts_levels_from_the_leaf_on_the_right_and_from_the_object_on_the_lef
     shift(r#"{"a": {"@": "x.&0.&1"}}"#, r#"{"a": 1}"#, r#"{"x":{"a":{"a":1}}}"#);
     fails("shift", r#"{"a": "&9"}"#, r#"{"a": 1}"#);
     fails("shift", r#"{"a": "&(0,1)"}"#, r#"{"a": 1}"#);
+    fails("shift", r#"{"a": "&(0,1).[&1].x"}"#, r#"{"a": 1}"#);
 }
 
 #[test]
