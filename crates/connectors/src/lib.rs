@@ -13,6 +13,7 @@ mod console;
 mod deliver;
 mod file;
 mod http;
+mod kafka;
 mod messaging;
 mod mqtt;
 mod nats;
@@ -39,11 +40,20 @@ pub fn all() -> Connectors {
             http::SOURCE,
             file::SOURCE,
             stdin::SOURCE,
+            kafka::SOURCE,
             mqtt::SOURCE,
             amqp::SOURCE,
             nats::SOURCE,
         ],
-        sinks: vec![console::SINK, file::SINK, webhook::SINK, mqtt::SINK, amqp::SINK, nats::SINK],
+        sinks: vec![
+            console::SINK,
+            file::SINK,
+            webhook::SINK,
+            kafka::SINK,
+            mqtt::SINK,
+            amqp::SINK,
+            nats::SINK,
+        ],
         logs: vec![CLUSTER],
     }
 }

@@ -1,9 +1,10 @@
 //! Consumer groups from outside: listed, described, reset, deleted.
 //!
 //! librdkafka's safe interface lists groups with their members, and knows no
-//! administration of offsets: a consumer with the group's id, which joins nothing, asks
-//! for them and sets them. Kafka tells nobody a classic group's generation; it is -1 here, and
-//! instances of static members are not told either. Everything here blocks.
+//! administration of offsets: a consumer with the group's id, which joins nothing,
+//! asks for them and sets them. Kafka tells nobody a classic group's generation; it
+//! is -1 here, and instances of static members are not told either. Everything here
+//! blocks.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -21,7 +22,7 @@ use rdkafka::{
 use crate::{
     cluster::{CALL, Core, Reader, code_of, drain, reading},
     context::Context,
-    member::{offsets_list, plain_list},
+    events::{offsets_list, plain_list},
     topics::all_partitions,
 };
 
@@ -199,8 +200,8 @@ fn members_of(group: &GroupInfo) -> Vec<MemberDescription> {
     group.members().iter().map(member).collect()
 }
 
-/// Reads a member's assignment in Kafka's consumer protocol: version (2 bytes), topics, each a name and partitions.
-/// `None` when the bytes are something else.
+/// Reads a member's assignment in Kafka's consumer protocol: version (2 bytes), then
+/// topics, each a name and its partitions. `None` when the bytes are something else.
 fn assigned(bytes: &[u8]) -> Option<Vec<TopicPartition>> {
     let mut rest = bytes.get(2..)?;
     let mut partitions = Vec::new();
@@ -247,7 +248,10 @@ mod tests {
     proptest! {
         #[test]
         fn an_assignment_is_read_as_it_was_written(
-            topics in prop::collection::vec(("[a-z]{1,9}", prop::collection::vec(0..99, 0..5)), 0..5)
+            topics in prop::collection::vec(
+                ("[a-z]{1,9}", prop::collection::vec(0..99, 0..5)),
+                0..5,
+            )
         ) {
             let expected: Vec<_> = topics
                 .iter()

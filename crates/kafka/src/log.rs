@@ -1,7 +1,7 @@
 //! The role: `courant_log::Log` over a Kafka cluster.
 //!
-//! Each call goes to the room that knows how; nothing is decided here but that a closed log
-//! answers nobody.
+//! Each call goes to the room that knows how; nothing is decided here but that a
+//! closed log answers nobody.
 
 use std::sync::Arc;
 

@@ -1,9 +1,10 @@
-//! Which cluster, and how to reach it: `kafka://user:password@host:9092,host?option=value`.
+//! Which cluster, and how to reach it:
+//! `kafka://user:password@host:9092,host?option=value`.
 //!
 //! The same options serve the log, the command line and the connectors. Reading them
 //! touches nothing outside. What Courant's guarantees stand on (acknowledgements,
-//! idempotence, groups) cannot be set; everything else of librdkafka can, with the prefix
-//! `librdkafka.`. `Debug` and errors show no secret.
+//! idempotence, groups) cannot be set; everything else of librdkafka can, with the
+//! prefix `librdkafka.`. `Debug` and errors show no secret.
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, str::FromStr, sync::Arc};
 

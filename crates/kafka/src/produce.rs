@@ -1,10 +1,10 @@
 //! Appends: from records to acknowledgements.
 //!
-//! Records get their partition here, by Kafka's murmur2, so that every implementation of the
-//! log agrees. One idempotent producer takes them in the order of the calls; a bounded number of bytes is on its way,
-//! further calls wait. What can be refused is refused before anything is sent. A topic
-//! whose largest batch is smaller than a usual one has a producer that packs each
-//! record by itself.
+//! Records get their partition here, by Kafka's murmur2, so that every implementation
+//! of the log agrees. One idempotent producer takes them in the order of the calls; a
+//! bounded number of bytes is on its way, further calls wait. What can be refused is
+//! refused before anything is sent. A topic whose largest batch is smaller than a
+//! usual one has a producer that packs each record by itself.
 
 use std::{
     sync::{

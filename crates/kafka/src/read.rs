@@ -1,9 +1,10 @@
 //! Reads of single partitions, outside of any group.
 //!
-//! A read borrows a consumer, assigns it the one partition and gives it back without an
-//! assignment, so that nothing is fetched in vain. Control records and aborted transactions
-//! are not handed out by librdkafka; the last stable offset that was asked for before
-//! tells how far they reach. A read that is dropped gives its consumer up.
+//! A read borrows a consumer, assigns it the one partition and gives it back without
+//! an assignment, so that nothing is fetched in vain. Control records and aborted
+//! transactions are not handed out by librdkafka; the last stable offset that was
+//! asked for before tells how far they reach. A read that is dropped gives its
+//! consumer up.
 
 use std::sync::Arc;
 

@@ -24,7 +24,8 @@ use tokio::sync::Notify;
 
 use crate::{
     cluster::CALL,
-    member::{GroupContext, Shared},
+    events::GroupContext,
+    membership::Shared,
     stream::{Polled, Stream, stream_failure},
 };
 

@@ -1,8 +1,9 @@
 //! A topic's settings as Kafka's configuration, and back.
 //!
-//! What acts in Courant is always said, because the cluster's defaults are others; what
-//! is only kept is said where it was set. What belongs to the cluster (replicas) stays as it is. A value
-//! that Courant cannot hold, from a topic that others made, is read as the default.
+//! What acts in Courant is always said, because the cluster's defaults are others;
+//! what is only kept is said where it was set. What belongs to the cluster (replicas)
+//! stays as it is. A value that Courant cannot hold, from a topic that others made,
+//! is read as the default.
 
 use courant_log::TopicSettings;
 use rdkafka::admin::{ConfigResource, ConfigSource};

@@ -1,7 +1,8 @@
 //! The records of one assigned partition, as librdkafka fetches them.
 //!
-//! Every partition has a queue of its own, so that whoever is slow holds up nobody else.
-//! A stream never blocks: it hands out what is there, and its waker tells of more.
+//! Every partition has a queue of its own, so that whoever is slow holds up nobody
+//! else. A stream never blocks: it hands out what is there, and its waker tells of
+//! more.
 
 use std::sync::Arc;
 

@@ -1,9 +1,9 @@
 //! Real Kafka clusters for tests, started by `scripts/kafka`.
 //!
-//! Where Java or the jars are missing, a test that asks for a cluster is skipped with the reason on
-//! standard error; with `CI=true` it fails. A watcher outside of the test's process ends
-//! the cluster and removes its folder however the process ends. Compiled with the
-//! feature `testing` only.
+//! Where Java or the jars are missing, a test that asks for a cluster is skipped with
+//! the reason on standard error; with `CI=true` it fails. A watcher outside of the
+//! test's process ends the cluster and removes its folder however the process ends.
+//! Compiled with the feature `testing` only.
 
 use std::{
     io::Write,

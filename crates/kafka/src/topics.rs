@@ -1,9 +1,10 @@
 //! Topics of the cluster: found, created, changed, deleted.
 //!
 //! Kafka answers a change before every broker knows of it; a change here returns once
-//! the broker that is asked next has seen it. Topics whose name begins with `__` are the
-//! cluster's own: they are not shown. librdkafka tells no topic ids: [`topic_id`] makes one of the cluster's id
-//! and the topic's name, so a topic that is created again has the id it had before.
+//! the broker that is asked next has seen it. Topics whose name begins with `__` are
+//! the cluster's own: they are not shown. librdkafka tells no topic ids: [`topic_id`]
+//! makes one of the cluster's id and the topic's name, so a topic that is created
+//! again has the id it had before.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -41,6 +42,9 @@ const FRESH: Duration = Duration::from_millis(KAFKA_TOPIC_FRESH_MS);
 /// again: another broker may not have heard of it yet.
 pub(crate) const LOOKS: u32 = 10;
 pub(crate) const PAUSE: Duration = Duration::from_millis(50);
+
+/// How often changed settings are looked for.
+const SETTINGS_LOOKS: u32 = 60;
 
 /// What senders must know of a topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -330,6 +334,24 @@ impl Core {
         let done = self.admin.alter_configs([&config], &Self::admin_options()).await;
         for result in done.map_err(|error| self.failure(action, &error))? {
             result.map_err(|(_, code)| self.topic_refusal(name, action, code))?;
+        }
+        self.has_settings(name, &all).await
+    }
+
+    /// Waits until the settings are told as they were set; a value that the cluster
+    /// writes otherwise is not waited for without end.
+    async fn has_settings(
+        &self,
+        name: &TopicName,
+        all: &[(String, String)],
+    ) -> Result<(), LogError> {
+        for _ in 0..SETTINGS_LOOKS {
+            let configs = self.configs(std::slice::from_ref(name)).await?;
+            let value = |key: &str| configs.get(name)?.get(key)?.value.as_deref();
+            if all.iter().all(|(key, wanted)| value(key) == Some(wanted)) {
+                break;
+            }
+            tokio::time::sleep(PAUSE).await;
         }
         Ok(())
     }

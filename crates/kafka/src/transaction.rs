@@ -1,9 +1,10 @@
-//! Transactions: records of several partitions and a member's offsets, all or nothing.
+//! Transactions: records of several partitions and a member's offsets, all or
+//! nothing.
 //!
-//! librdkafka keeps the protocol: opening the producer fences older ones of the same id, and
-//! whatever fails while records are on their way makes the commit fail. A commit that
-//! could not be decided in time is made again by the caller; librdkafka answers it with
-//! the one outcome.
+//! librdkafka keeps the protocol: opening the producer fences older ones of the same
+//! id, and whatever fails while records are on their way makes the commit fail. A
+//! commit that could not be decided in time is made again by the caller; librdkafka
+//! answers it with the one outcome.
 
 use std::{sync::Arc, time::Duration};
 
@@ -23,7 +24,8 @@ use rdkafka::{
 use crate::{
     cluster::{CALL, Core, blocking, bury, code_of},
     context::Context,
-    member::{Shared, offsets_list},
+    events::offsets_list,
+    membership::Shared,
     produce::{Sender, sending},
 };
 

@@ -1,5 +1,5 @@
-//! The embedded log passes the conformance suite of its role, in a folder of its own for
-//! each behaviour.
+//! The embedded log passes the conformance suite of its role, in a folder of its own
+//! for each behaviour.
 
 use std::sync::Arc;
 
