@@ -200,7 +200,7 @@ class Bench:
                     for codec in ("none", "lz4"):
                         for partitions in (1, 12):
                             for producers in (1, 8):
-                                records = int((3_000_000 if size == 100 else 600_000) * scale)
+                                records = int((1_500_000 if size == 100 else 400_000) * scale)
                                 key = (size, codec, partitions, producers)
                                 self.results[key] = [
                                     self.cell(server, *key, records) for server in servers]
@@ -216,7 +216,7 @@ class Bench:
         print(f"| {size} B | {codec} | {partitions} | {producers} | " + " | ".join(cells) + " |", flush=True)
 
     def latency(self, servers):
-        seconds = 5 if self.arguments.short else 15
+        seconds = 5 if self.arguments.short else 10
         print("\nProduce to consume, milliseconds, 100 B, acks=all, one partition: p50 / p99 / p99.9\n")
         print("| records a second | " + " | ".join(server.name for server in servers) + " |")
         print("|---|" + "---|" * len(servers))
