@@ -110,7 +110,8 @@ impl Produce {
         }
         let seconds = started.elapsed().as_secs_f64();
         let records = share * self.producers;
-        let line = json!({ "records": records, "seconds": seconds, "rate": records as f64 / seconds });
+        let line =
+            json!({ "records": records, "seconds": seconds, "rate": records as f64 / seconds });
         println!("{line}");
         Ok(())
     }

@@ -225,10 +225,8 @@ fn a_producer_when_told_to_be_one() {
 /// Moves money until it is killed.
 fn transfer(id: &str, brokers: &str, mut ledger: File) {
     let mut seed = u64::from(std::process::id()) << 17 | 1;
-    let life = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .unwrap()
-        .as_micros();
+    let life =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
     let mut count = 0u64;
     loop {
         let Ok(producer) = transactional(brokers, id) else { continue };
@@ -277,8 +275,7 @@ fn one_transaction(
             let partition = (account % TRANSFER_PARTITIONS as u64) as i32;
             let value = format!("{transaction} {leg} {sign}{amount}");
             let key = format!("account-{account}");
-            let record =
-                BaseRecord::to(TRANSFERS).partition(partition).key(&key).payload(&value);
+            let record = BaseRecord::to(TRANSFERS).partition(partition).key(&key).payload(&value);
             producer.send(record).map_err(|(error, _)| error)?;
         }
     }

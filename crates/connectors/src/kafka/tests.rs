@@ -171,7 +171,7 @@ async fn a_source_that_starts_late_leaves_out_what_was() {
         () = feeding => {}
     }
     assert!(world.emit.values().iter().all(|value| value == "after"));
-    let (_, record) = world.emit.records().remove(0);
+    let record = world.emit.records().remove(0);
     let place = record.header("from").and_then(|header| header.value.clone()).unwrap();
     let place = String::from_utf8(place.to_vec()).unwrap();
     assert!(place.starts_with(&format!("{}-0@", outside.topic)), "{place}");
@@ -206,7 +206,7 @@ async fn a_bridge_keeps_keys_headers_timestamps_and_tombstones() {
     running.stop().await;
     let events: Vec<Event> = (0..)
         .zip(world.emit.records())
-        .map(|(offset, (_, record))| {
+        .map(|(offset, record)| {
             let (topic, partition) = (outside.topic.clone(), 0);
             Event::from_stored(StoredRecord { topic, partition, offset, record })
         })
