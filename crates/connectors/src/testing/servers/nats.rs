@@ -30,7 +30,7 @@ pub(crate) async fn start(kind: Kind) -> Option<Process> {
         Kind::Tls => {
             certificate(at);
             let at = at.display();
-            write!(text, "tls {{ cert_file: \"{at}/cert.pem\", key_file: \"{at}/key.pem\" }}\n")
+            writeln!(text, "tls {{ cert_file: \"{at}/cert.pem\", key_file: \"{at}/key.pem\" }}")
                 .unwrap();
         }
     }
