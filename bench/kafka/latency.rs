@@ -92,7 +92,7 @@ fn send(
         payload[..8].copy_from_slice(&u64::try_from(due.as_nanos())?.to_be_bytes());
         let record = BaseRecord::<(), [u8]>::to(topic).payload(&payload);
         producer.send(record).map_err(|(error, _)| error)?;
-        if n % 64 == 0 {
+        if n.is_multiple_of(64) {
             producer.poll(Duration::ZERO);
         }
     }

@@ -152,7 +152,7 @@ fn send(
                 Err((error, _)) => return Err(error.into()),
             }
         }
-        if n % 1_000 == 0 {
+        if n.is_multiple_of(1_000) {
             producer.poll(Duration::ZERO);
         }
     }

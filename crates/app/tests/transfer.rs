@@ -200,7 +200,7 @@ fn transfers_are_whole_and_numbers_in_order_when_broker_and_producers_are_killed
     workers.iter_mut().for_each(Worker::kill);
     // A kill leaves transactions open; who takes their ids next ends them.
     for n in 0..PRODUCERS {
-        transactional(&brokers, &format!("transfer-{n}")).expect("the id can be taken over");
+        drop(transactional(&brokers, &format!("transfer-{n}")).expect("the id can be taken over"));
     }
     let seen = watcher.stop();
     let transfers = read(&brokers, TRANSFERS, TRANSFER_PARTITIONS);
@@ -233,7 +233,7 @@ fn transfer(id: &str, brokers: &str, mut ledger: File) {
         loop {
             count += 1;
             let transaction = format!("{id}.{life}.{count}");
-            let keep = next_random(&mut seed) % 7 != 0;
+            let keep = !next_random(&mut seed).is_multiple_of(7);
             match one_transaction(&producer, &transaction, keep, &mut seed) {
                 Ok(()) if keep => writeln!(ledger, "committed {transaction}").unwrap(),
                 Ok(()) => writeln!(ledger, "aborted {transaction}").unwrap(),
