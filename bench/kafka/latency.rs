@@ -13,6 +13,7 @@ use clap::Args;
 use rdkafka::{
     Message,
     consumer::{BaseConsumer, Consumer},
+    error::RDKafkaErrorCode,
     producer::{BaseProducer, BaseRecord, Producer},
 };
 use serde_json::json;
@@ -21,6 +22,9 @@ use crate::{Outcome, Place, throughput};
 
 /// Records before counting starts: connections, caches, the JVM's compiler.
 const WARM_UP: Duration = Duration::from_secs(5);
+
+/// A broker that is this far behind does not hold the rate.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Args)]
 pub(crate) struct Latency {
@@ -53,8 +57,9 @@ impl Latency {
         let total = self.rate * (WARM_UP.as_secs() + self.seconds);
         let (topic, rate, bytes) = (self.place.topic.clone(), self.rate, self.bytes);
         let sending = thread::spawn(move || send(&producer, &topic, started, rate, total, bytes));
-        let mut micros = receive(&consumer, started, total)?;
+        let received = receive(&consumer, started, total);
         sending.join().map_err(|_| "the producer's thread broke down")??;
+        let mut micros = received?;
         micros.sort_unstable();
         let at = |share: f64| {
             let index = ((micros.len() as f64 * share).ceil() as usize).clamp(1, micros.len()) - 1;
@@ -90,8 +95,15 @@ fn send(
             }
         }
         payload[..8].copy_from_slice(&u64::try_from(due.as_nanos())?.to_be_bytes());
-        let record = BaseRecord::<(), [u8]>::to(topic).payload(&payload);
-        producer.send(record).map_err(|(error, _)| error)?;
+        let mut record = BaseRecord::<(), [u8]>::to(topic).payload(&payload);
+        while let Err((error, back)) = producer.send(record) {
+            let full = error.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull);
+            if !full || started.elapsed() > due + BEHIND_MAX {
+                return Err(format!("the broker does not keep up with the rate: {error}").into());
+            }
+            producer.poll(Duration::from_millis(1));
+            record = back;
+        }
         if n.is_multiple_of(64) {
             producer.poll(Duration::ZERO);
         }
