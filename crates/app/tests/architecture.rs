@@ -38,7 +38,14 @@ const EDGES: [(&str, &[&str]); 12] = [
     ),
     (
         "courant-bench",
-        &["courant-model", "courant-log", "courant-stores", "courant-sql", "courant-pipeline"],
+        &[
+            "courant-model",
+            "courant-jolt",
+            "courant-log",
+            "courant-stores",
+            "courant-sql",
+            "courant-pipeline",
+        ],
     ),
 ];
 
