@@ -252,9 +252,9 @@ impl Random {
             "shift" => self.spec(3, Self::shift_key, Self::shift_leaf),
             "default" => self.spec(3, Self::default_key, |random| random.document(1)),
             "remove" => self.spec(3, Self::plain_key, |_| "".into()),
-            "cardinality" => self.spec(3, Self::cardinality_key, |random| {
-                random.one_of(&["ONE", "MANY"]).into()
-            }),
+            "cardinality" => {
+                self.spec(3, Self::cardinality_key, |random| random.one_of(&["ONE", "MANY"]).into())
+            }
             "sort" => Value::Null,
             _ => self.spec(3, Self::modify_key, Self::modify_leaf),
         };
@@ -270,11 +270,14 @@ impl Random {
             2 => json!(self.below(5)),
             3 => json!([0.5, 1.0, -2.0, 1e10, 3.7][self.below(5)]),
             4 => json!([2_147_483_648_i64, -1, -7, 4_294_967_297][self.below(4)]),
-            5 => self.one_of(&["a", "b", "", "0", "1", "2.5", "true", "A b", "a,b", " x ", "é😀"]).into(),
+            5 => self
+                .one_of(&["a", "b", "", "0", "1", "2.5", "true", "A b", "a,b", " x ", "é😀"])
+                .into(),
             6..=8 => (0..self.below(4)).map(|_| self.document(depth - 1)).collect(),
             _ => {
                 let entries = (0..self.below(5)).map(|_| {
-                    let key = self.one_of(&["a", "b", "c", "ab", "a-b", "b-c", "0", "1", "~t", "a.b", "é"]);
+                    let key = self
+                        .one_of(&["a", "b", "c", "ab", "a-b", "b-c", "0", "1", "~t", "a.b", "é"]);
                     (key.to_owned(), self.document(depth - 1))
                 });
                 Value::Object(entries.collect())
@@ -303,7 +306,9 @@ impl Random {
     fn plain_key(&mut self) -> String {
         match self.below(8) {
             0 | 1 => "*".to_owned(),
-            2 => self.one_of(&["a*", "*b", "*-*", "a*b*", "*a*b*c*", "a|b", "a|*", "@", "&"]).to_owned(),
+            2 => self
+                .one_of(&["a*", "*b", "*-*", "a*b*", "*a*b*c*", "a|b", "a|*", "@", "&"])
+                .to_owned(),
             _ => self.name(),
         }
     }
@@ -311,7 +316,9 @@ impl Random {
     fn shift_key(&mut self) -> String {
         match self.below(10) {
             0..=3 => self.plain_key(),
-            4 => self.one_of(&["@", "@(0,a)", "@(1,b)", "@(2,a.b)", "@1", "@a", "@(1,&)", "@(1,[0])"]).to_owned(),
+            4 => self
+                .one_of(&["@", "@(0,a)", "@(1,b)", "@(2,a.b)", "@1", "@a", "@(1,&)", "@(1,[0])"])
+                .to_owned(),
             5 => self.one_of(&["$", "$0", "$1", "$2", "$(0,1)", "$(1,1)"]).to_owned(),
             6 => self.one_of(&["#k", "#1", "#(x y)", "&", "&1", "&(1,1)", "a&1", "[0]"]).to_owned(),
             7 => self.one_of(&["\\@a", "\\$", "a\\.b", "01", "a|b|c", "**a", "*-*-*"]).to_owned(),
@@ -332,9 +339,9 @@ impl Random {
         let mut path = String::new();
         for n in 0..=self.below(3) {
             let part = self.one_of(&[
-                "x", "y", "z", "x", "y", "a", "&", "&1", "&2", "&(0,1)", "&(1,1)", "k&", "&1-&", "[]",
-                "[0]", "[1]", "[&]", "[&1]", "[&2]", "[#2]", "[#1]", "[@(1,a)]", "@(1,a)", "@(0)", "@(2,b)",
-                "a\\.b", "\\@", "0",
+                "x", "y", "z", "x", "y", "a", "&", "&1", "&2", "&(0,1)", "&(1,1)", "k&", "&1-&",
+                "[]", "[0]", "[1]", "[&]", "[&1]", "[&2]", "[#2]", "[#1]", "[@(1,a)]", "@(1,a)",
+                "@(0)", "@(2,b)", "a\\.b", "\\@", "0",
             ]);
             if n > 0 && !part.starts_with('[') || self.below(12) == 0 {
                 path.push('.');
@@ -392,19 +399,56 @@ impl Random {
             4 => format!("@({},{})", self.below(3), self.one_of(&["a[0]", "[1]", "&", "a.b"])),
             5 => self.one_of(&["@0", "@1", "@(1)"]).to_owned(),
             _ => self
-                .one_of(&["1", "2", "0", "-1", "2.5", "a", "'a'", "' '", "''", "','", "", "null", "true", "'0'", "5"])
+                .one_of(&[
+                    "1", "2", "0", "-1", "2.5", "a", "'a'", "' '", "''", "','", "", "null", "true",
+                    "'0'", "5",
+                ])
                 .to_owned(),
         }
     }
 
     fn expression(&mut self) -> String {
         let function = self.one_of(&[
-            "toLower", "toUpper", "trim", "abs", "toInteger", "toLong", "toDouble", "toBoolean", "toString",
-            "concat", "substring", "join", "split", "leftPad", "rightPad", "min", "max", "avg", "intSum",
-            "longSum", "doubleSum", "intSubtract", "longSubtract", "doubleSubtract", "divide",
-            "divideAndRound", "firstElement", "lastElement", "elementAt", "toList", "sort", "size",
-            "squashNulls", "recursivelySquashNulls", "squashDuplicates", "noop", "isPresent", "notNull",
-            "isNull", "nothing",
+            "toLower",
+            "toUpper",
+            "trim",
+            "abs",
+            "toInteger",
+            "toLong",
+            "toDouble",
+            "toBoolean",
+            "toString",
+            "concat",
+            "substring",
+            "join",
+            "split",
+            "leftPad",
+            "rightPad",
+            "min",
+            "max",
+            "avg",
+            "intSum",
+            "longSum",
+            "doubleSum",
+            "intSubtract",
+            "longSubtract",
+            "doubleSubtract",
+            "divide",
+            "divideAndRound",
+            "firstElement",
+            "lastElement",
+            "elementAt",
+            "toList",
+            "sort",
+            "size",
+            "squashNulls",
+            "recursivelySquashNulls",
+            "squashDuplicates",
+            "noop",
+            "isPresent",
+            "notNull",
+            "isNull",
+            "nothing",
         ]);
         if self.below(4) == 0 {
             return format!("={function}");
