@@ -235,8 +235,8 @@ fn transfer(id: &str, brokers: &str, mut ledger: File) {
             let transaction = format!("{id}.{life}.{count}");
             let keep = !next_random(&mut seed).is_multiple_of(7);
             match one_transaction(&producer, &transaction, keep, &mut seed) {
-                Ok(()) if keep => writeln!(ledger, "committed {transaction}").unwrap(),
-                Ok(()) => writeln!(ledger, "aborted {transaction}").unwrap(),
+                Ok(()) if keep => note(&mut ledger, &format!("committed {transaction}\n")),
+                Ok(()) => note(&mut ledger, &format!("aborted {transaction}\n")),
                 Err(error) => {
                     // What became of it is not known; it must be whole all the same.
                     let taken_back = again(|| producer.abort_transaction(Duration::from_secs(5)));
@@ -302,6 +302,11 @@ fn is_fatal(error: &KafkaError) -> bool {
         || error.rdkafka_error_code() == Some(RDKafkaErrorCode::Fatal)
 }
 
+/// Writes a line with one call, so that a kill leaves it whole or out.
+fn note(ledger: &mut File, line: &str) {
+    ledger.write_all(line.as_bytes()).unwrap();
+}
+
 /// Notes each number that was acknowledged.
 struct Noting(Mutex<File>);
 
@@ -313,7 +318,7 @@ impl ProducerContext for Noting {
     fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
         if let Ok(message) = result {
             let (at, value) = place_and_value(message);
-            writeln!(self.0.lock().unwrap(), "acknowledged {} {value}", at.0).unwrap();
+            note(&mut self.0.lock().unwrap(), &format!("acknowledged {} {value}\n", at.0));
         }
     }
 }
