@@ -22,7 +22,7 @@ def need(command, package):
 
 
 def run(command, **options):
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
     if done.returncode:
         last = " / ".join(done.stdout.strip().splitlines()[-3:])
         raise Missing(f"{' '.join(map(str, command[:3]))} failed: {last}")
@@ -80,7 +80,7 @@ def node(driver):
 
 def kafka_jars():
     script = HERE.parent / "scripts" / "kafka"
-    done = subprocess.run([script, "jars"], capture_output=True, text=True)
+    done = subprocess.run([script, "jars"], stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         raise Missing(" / ".join(done.stderr.strip().splitlines()[-2:]))
     return done.stdout.strip()

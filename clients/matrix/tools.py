@@ -38,7 +38,8 @@ class Tools:
     def run(self, tool, *arguments, stdin=None):
         """Runs a tool to its end; gives what it printed."""
         command = [SCRIPT, "run", tool, *map(str, arguments)]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=SECONDS)
+        # Never the terminal's input: a tool that touched it would be stopped in the background.
+        done = subprocess.run(command, input=stdin or "", capture_output=True, text=True, timeout=SECONDS)
         if done.returncode:
             raise ToolFailed(f"{tool}: {(done.stdout + done.stderr).strip()[-600:]}")
         return done.stdout

@@ -82,7 +82,7 @@ SUITES = {"franz-go": FranzGo(), "rdkafka": Rdkafka()}
 def started(command, folder, environment):
     """Runs a suite to its end, or until its time is up; gives what it said."""
     try:
-        done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS + 30)
+        done = subprocess.run(command, cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS + 30)
         return done.stdout.decode(errors="replace")
     except subprocess.TimeoutExpired as late:
         return (late.stdout or b"").decode(errors="replace")
