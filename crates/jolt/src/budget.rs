@@ -4,6 +4,7 @@
 //! document, or a document made to hurt, ends with an error instead of the memory.
 
 use crate::{
+    arena::Arena,
     limits::{INDEX_MAX, NODES_MAX, STEPS_MAX, TEXT_BYTES_MAX},
     value::{Array, Value},
     walk::OutOfRange,
@@ -17,6 +18,13 @@ impl From<OutOfRange> for Fault {
     fn from(OutOfRange(what): OutOfRange) -> Self {
         Self(what)
     }
+}
+
+/// What an operation runs with: its memory, what it may use, and who is told.
+pub(crate) struct Run<'x, 'r, O> {
+    pub(crate) arena: &'x Arena,
+    pub(crate) budget: &'r mut Budget,
+    pub(crate) observer: &'r mut O,
 }
 
 /// What is left.

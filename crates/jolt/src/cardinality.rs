@@ -6,10 +6,12 @@
 
 use crate::{
     arena::Arena,
-    budget::{Budget, Fault},
+    budget::{Budget, Fault, Run},
     error::Report,
+    explain::{Action, Observer, Step},
     java,
     key::{self, Key},
+    keys::KeyId,
     star::Star,
     value::{Object, Slot, Value, own_array, own_object},
     write::to_vec,
@@ -23,7 +25,7 @@ pub(crate) struct Cardinality {
 
 #[derive(Debug)]
 struct Composite {
-    at: Option<Wanted>,
+    at: Option<Leaf>,
     /// By the key as it is written; stars among them match their own text, too.
     literals: Vec<(Box<str>, Node)>,
     stars: Vec<(Star, Node)>,
@@ -31,8 +33,14 @@ struct Composite {
 
 #[derive(Debug)]
 enum Node {
-    Leaf(Wanted),
-    Composite(Composite),
+    Leaf(Leaf),
+    Composite(KeyId, Composite),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Leaf {
+    key: KeyId,
+    wanted: Wanted,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +61,13 @@ impl Cardinality {
         }
     }
 
-    pub(crate) fn apply<'x>(
+    pub(crate) fn apply<'x, O: Observer<'x>>(
         &self,
-        arena: &'x Arena,
+        run: Run<'x, '_, O>,
         slot: &Slot<'x>,
-        budget: &mut Budget,
     ) -> Result<(), Fault> {
-        if let Some(wanted) = self.root.at {
-            match (wanted, slot.get()) {
+        if let Some(at) = self.root.at {
+            match (at.wanted, slot.get()) {
                 (Wanted::One, Value::Array(_)) | (Wanted::Many, _) => {
                     let what = "\"@\" at the top has no key whose value it could change";
                     return Err(Fault(what.to_owned()));
@@ -68,7 +75,8 @@ impl Cardinality {
                 (Wanted::One, _) => return Ok(()),
             }
         }
-        Run { arena, budget }.children(&self.root, slot)
+        let Run { arena, budget, observer } = run;
+        Walk { arena, budget, observer }.children(&self.root, slot)
     }
 }
 
@@ -93,8 +101,8 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
         });
         match entry {
             None => whole = false,
-            Some((Key::At, Node::Leaf(wanted))) => at = Some(wanted),
-            Some((Key::At, Node::Composite(_))) => {
+            Some((Key::At, Node::Leaf(leaf))) => at = Some(leaf),
+            Some((Key::At, Node::Composite(..))) => {
                 report.below(text, |report| report.tell("\"@\" cannot have keys below it"));
                 whole = false;
             }
@@ -112,10 +120,11 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
 }
 
 fn node(right: Value<'_>, report: &mut Report) -> Option<Node> {
+    let key = report.here();
     match right {
-        Value::Object(spec) => composite(spec, report).map(Node::Composite),
-        Value::String("ONE") => Some(Node::Leaf(Wanted::One)),
-        Value::String("MANY") => Some(Node::Leaf(Wanted::Many)),
+        Value::Object(spec) => composite(spec, report).map(|spec| Node::Composite(key, spec)),
+        Value::String("ONE") => Some(Node::Leaf(Leaf { key, wanted: Wanted::One })),
+        Value::String("MANY") => Some(Node::Leaf(Leaf { key, wanted: Wanted::Many })),
         other => {
             let found = to_vec(other);
             let found = String::from_utf8_lossy(&found);
@@ -133,12 +142,13 @@ impl Composite {
     }
 }
 
-struct Run<'x, 'b> {
+struct Walk<'x, 'r, O> {
     arena: &'x Arena,
-    budget: &'b mut Budget,
+    budget: &'r mut Budget,
+    observer: &'r mut O,
 }
 
-impl<'x> Run<'x, '_> {
+impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     fn children(&mut self, spec: &Composite, slot: &Slot<'x>) -> Result<(), Fault> {
         let tried = spec.literals.len() + spec.stars.len();
         match slot.get() {
@@ -148,9 +158,11 @@ impl<'x> Run<'x, '_> {
                 let mut moved = self.arena.list(0);
                 for (place, entry) in object.entries().iter().enumerate() {
                     let Some(node) = spec.find(entry.key()) else { continue };
+                    self.observer.enter(Step::Key(entry.key()));
                     if self.apply(node, &entry.value)? {
                         moved.push(place);
                     }
+                    self.observer.leave();
                 }
                 if !moved.is_empty() {
                     object.move_to_end(&moved);
@@ -163,8 +175,11 @@ impl<'x> Run<'x, '_> {
                 for (index, slot) in array.slots().iter().enumerate() {
                     match spec.find(itoa::Buffer::new().format(index)) {
                         None => {}
-                        Some(Node::Composite(composite)) if composite.at.is_none() => {
+                        Some(Node::Composite(key, composite)) if composite.at.is_none() => {
+                            self.observer.enter(Step::Index(index));
+                            self.observer.tell(*key, Action::Entered, None);
                             self.children(composite, slot)?;
+                            self.observer.leave();
                         }
                         Some(_) => return Err(not_of_an_object("an item of an array")),
                     }
@@ -182,14 +197,15 @@ impl<'x> Run<'x, '_> {
     /// Changes the value of a key; answers whether the key moves to the end.
     fn apply(&mut self, node: &Node, slot: &Slot<'x>) -> Result<bool, Fault> {
         match node {
-            Node::Leaf(wanted) => self.adjust(*wanted, slot),
-            Node::Composite(spec) => {
+            Node::Leaf(leaf) => self.adjust(*leaf, slot),
+            Node::Composite(key, spec) => {
+                self.observer.tell(*key, Action::Entered, None);
                 let was_list = matches!(slot.get(), Value::Array(_));
                 let moved = match spec.at {
                     None => false,
-                    Some(wanted) => self.adjust(wanted, slot)?,
+                    Some(leaf) => self.adjust(leaf, slot)?,
                 };
-                if spec.at != Some(Wanted::One) || was_list {
+                if spec.at.is_none_or(|leaf| leaf.wanted == Wanted::Many) || was_list {
                     self.children(spec, slot)?;
                 }
                 Ok(moved)
@@ -197,24 +213,27 @@ impl<'x> Run<'x, '_> {
         }
     }
 
-    fn adjust(&mut self, wanted: Wanted, slot: &Slot<'x>) -> Result<bool, Fault> {
-        match (wanted, slot.get()) {
+    /// Makes one or many; answers whether the key moves to the end.
+    fn adjust(&mut self, leaf: Leaf, slot: &Slot<'x>) -> Result<bool, Fault> {
+        let (action, moves) = match (leaf.wanted, slot.get()) {
             (Wanted::One, Value::Array(array)) => {
                 // Another place can have the array, too, and with it the item.
                 slot.set(array.get(0).unwrap_or_default().share());
-                Ok(false)
+                (Action::Adjusted, false)
             }
-            (Wanted::One, _) | (Wanted::Many, Value::Array(_)) => Ok(false),
+            (Wanted::One, _) | (Wanted::Many, Value::Array(_)) => (Action::Kept, false),
             (Wanted::Many, Value::Null) => {
                 slot.set(self.arena.array(std::iter::empty()));
-                Ok(false)
+                (Action::Adjusted, false)
             }
             (Wanted::Many, value) => {
                 self.budget.nodes(1)?;
                 slot.set(self.arena.array(std::iter::once(value)));
-                Ok(true)
+                (Action::Adjusted, true)
             }
-        }
+        };
+        self.observer.tell(leaf.key, action, Some(slot.get()));
+        Ok(moves)
     }
 }
 

@@ -9,11 +9,13 @@ use serde_json::Value as Json;
 
 use crate::{
     arena::Arena,
-    budget::{Budget, Fault},
+    budget::{Budget, Fault, Run},
     cardinality::Cardinality,
     convert::{from_serde, to_serde},
     default::Default as Fill,
     error::{Error, Report, SpecError, SpecErrors, TransformError},
+    explain::{Action, Observer, Silent},
+    keys::{KeyId, Keys},
     limits::{DEPTH_MAX, OPERATIONS_MAX},
     modify::{Mode, Modify},
     parse::{parse, parse_with_comments},
@@ -27,7 +29,15 @@ use crate::{
 /// A compiled specification. Cheap to share between threads by reference.
 #[derive(Debug)]
 pub struct Jolt {
-    operations: Vec<Operation>,
+    operations: Vec<Stage>,
+}
+
+/// An operation of the chain, with what tells people about it.
+#[derive(Debug)]
+struct Stage {
+    name: Box<str>,
+    keys: Keys,
+    operation: Operation,
 }
 
 #[derive(Debug)]
@@ -129,7 +139,8 @@ impl Jolt {
         let spec = spec.map(|spec| from_serde(&arena, spec));
         let mut report = Report::at(0);
         let operation = operation(name, spec, &Registry::default(), &mut report);
-        finish(operation.map(|operation| vec![operation]), report.errors)
+        let stage = operation.map(|operation| stage(name, operation, &mut report));
+        finish(stage.into_iter().collect(), report.errors)
     }
 
     /// Transforms a tree.
@@ -220,14 +231,27 @@ impl Jolt {
         input: Value<'x>,
         context: Option<Value<'x>>,
     ) -> Result<Value<'x>, TransformError> {
+        self.run(arena, input, context, &mut Silent)
+    }
+
+    /// As [`Jolt::apply`], telling an observer.
+    pub(crate) fn run<'x, O: Observer<'x>>(
+        &'x self,
+        arena: &'x Arena,
+        input: Value<'x>,
+        context: Option<Value<'x>>,
+        observer: &mut O,
+    ) -> Result<Value<'x>, TransformError> {
         let mut budget = Budget::default();
         let mut value = input;
         // Parsed documents are no deeper; what operations add is bounded by their specs.
         let mut depth = DEPTH_MAX;
-        for (index, operation) in self.operations.iter().enumerate() {
+        for (index, Stage { name, keys, operation }) in self.operations.iter().enumerate() {
+            observer.operation(index, name, keys);
             let failed = |Fault(what)| TransformError { operation: index, what };
             depth += operation.deepens();
-            value = operation.apply(arena, value, context, &mut budget).map_err(failed)?;
+            let run = Run { arena, budget: &mut budget, observer: &mut *observer };
+            value = operation.apply(run, value, context).map_err(failed)?;
             if depth > 2 * DEPTH_MAX {
                 depth = value.depth();
                 if depth > 2 * DEPTH_MAX {
@@ -242,7 +266,7 @@ impl Jolt {
 
 /// Runs with the thread's arena. A custom operation that transforms something itself
 /// finds it taken and gets one of its own.
-fn with_arena<T>(run: impl FnOnce(&Arena) -> T) -> T {
+pub(crate) fn with_arena<T>(run: impl FnOnce(&Arena) -> T) -> T {
     thread_local! {
         static ARENA: Cell<Arena> = Cell::default();
     }
@@ -254,15 +278,18 @@ fn with_arena<T>(run: impl FnOnce(&Arena) -> T) -> T {
 }
 
 impl Operation {
-    fn apply<'x>(
+    fn apply<'x, O: Observer<'x>>(
         &'x self,
-        arena: &'x Arena,
+        run: Run<'x, '_, O>,
         value: Value<'x>,
         context: Option<Value<'x>>,
-        budget: &mut Budget,
     ) -> Result<Value<'x>, Fault> {
+        let arena = run.arena;
         if let Self::Shift(shift) = self {
-            return shift.apply(arena, value, budget);
+            return shift.apply(run, value);
+        }
+        if let Self::Sort | Self::Custom(_) = self {
+            run.observer.tell(KeyId::default(), Action::Ran, None);
         }
         if let Self::Custom(custom) = self {
             let context = context.map(to_serde);
@@ -270,16 +297,16 @@ impl Operation {
             let text = serde_json::to_vec(&output).map_err(|error| Fault(error.to_string()))?;
             let output = parse(arena, arena.bytes(&text));
             let output = output.map_err(|error| Fault(error.to_string()))?;
-            budget.nodes(output.nodes())?;
+            run.budget.nodes(output.nodes())?;
             return Ok(output);
         }
         let slot = arena.put(Cell::new(value));
         match self {
-            Self::Default(default) => default.apply(arena, slot, budget)?,
-            Self::Remove(remove) => remove.apply(slot, budget)?,
+            Self::Default(default) => default.apply(run, slot)?,
+            Self::Remove(remove) => remove.apply(run, slot)?,
             Self::Sort => sort::sort(slot),
-            Self::Cardinality(cardinality) => cardinality.apply(arena, slot, budget)?,
-            Self::Modify(modify) => modify.apply(arena, slot, context, budget)?,
+            Self::Cardinality(cardinality) => cardinality.apply(run, slot)?,
+            Self::Modify(modify) => modify.apply(run, slot, context)?,
             Self::Shift(_) | Self::Custom(_) => {}
         }
         Ok(slot.get())
@@ -302,11 +329,12 @@ fn only(operation: Option<usize>, what: String) -> SpecErrors {
     SpecErrors(vec![SpecError { operation, path: Vec::new(), what }])
 }
 
-fn finish(operations: Option<Vec<Operation>>, errors: Vec<SpecError>) -> Result<Jolt, SpecErrors> {
-    match operations {
-        Some(operations) if errors.is_empty() => Ok(Jolt { operations }),
-        _ => Err(SpecErrors(errors)),
-    }
+fn finish(operations: Vec<Stage>, errors: Vec<SpecError>) -> Result<Jolt, SpecErrors> {
+    if errors.is_empty() { Ok(Jolt { operations }) } else { Err(SpecErrors(errors)) }
+}
+
+fn stage(name: &str, operation: Operation, report: &mut Report) -> Stage {
+    Stage { name: name.into(), keys: std::mem::take(&mut report.keys), operation }
 }
 
 fn chain(spec: Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
@@ -328,10 +356,10 @@ fn chain(spec: Value<'_>, registry: &Registry) -> Result<Jolt, SpecErrors> {
         operations.extend(self::entry(entry, registry, &mut report));
         errors.append(&mut report.errors);
     }
-    finish(Some(operations), errors)
+    finish(operations, errors)
 }
 
-fn entry(entry: Value<'_>, registry: &Registry, report: &mut Report) -> Option<Operation> {
+fn entry(entry: Value<'_>, registry: &Registry, report: &mut Report) -> Option<Stage> {
     let Value::Object(entry) = entry else {
         report.tell(format!(
             "an operation is an object with \"operation\" and \"spec\", not {}",
@@ -341,7 +369,8 @@ fn entry(entry: Value<'_>, registry: &Registry, report: &mut Report) -> Option<O
     };
     match entry.get("operation") {
         Some(Value::String(name)) if !name.trim().is_empty() => {
-            operation(name, entry.get("spec"), registry, report)
+            let operation = operation(name, entry.get("spec"), registry, report)?;
+            Some(stage(name, operation, report))
         }
         Some(Value::String(_)) => {
             report.tell("\"operation\" is blank; it names what is done, such as \"shift\"");

@@ -7,10 +7,12 @@ use std::cmp::Ordering;
 
 use crate::{
     arena::Arena,
-    budget::{Budget, Fault},
+    budget::{Budget, Fault, Run},
     error::Report,
+    explain::{Action, Observer, Step},
     java,
     key::java_split,
+    keys::KeyId,
     limits::INDEX_MAX,
     value::{Literal, Object, Slot, Value, own_array, own_object},
 };
@@ -25,6 +27,7 @@ pub(crate) struct Default {
 
 #[derive(Debug)]
 struct Entry {
+    id: KeyId,
     key: Match,
     fill: Fill,
 }
@@ -58,29 +61,28 @@ impl Default {
             return None;
         };
         let object = entries(spec, false, report)?;
-        let mut ignored = Report::default();
-        let array = array(spec, &mut ignored);
+        let array = report.quietly(|report| array(spec, report));
         Some(Self { object, array })
     }
 
-    pub(crate) fn apply<'x>(
+    pub(crate) fn apply<'x, O: Observer<'x>>(
         &'x self,
-        arena: &'x Arena,
+        run: Run<'x, '_, O>,
         slot: &Slot<'x>,
-        budget: &mut Budget,
     ) -> Result<(), Fault> {
-        let mut run = Run { arena, budget };
+        let Run { arena, budget, observer } = run;
+        let mut walk = Walk { arena, budget, observer };
         match slot.get() {
             Value::Array(_) => {
                 let what = "input is an array; the spec's keys must be indices, \"|\" or \"*\"";
                 let array = self.array.as_ref().ok_or_else(|| Fault(what.to_owned()))?;
-                run.array(array, slot)
+                walk.array(array, slot)
             }
             Value::Null => {
                 slot.set(arena.object());
-                run.object(&self.object, slot)
+                walk.object(&self.object, slot)
             }
-            _ => run.object(&self.object, slot),
+            _ => walk.object(&self.object, slot),
         }
     }
 
@@ -149,7 +151,7 @@ fn entry(key: &str, right: Value<'_>, in_array: bool, report: &mut Report) -> Op
         Value::Object(spec) => Fill::Object(entries(spec, false, report)?),
         other => Fill::Value(Literal::of(other)),
     };
-    Some(Entry { key: matched, fill })
+    Some(Entry { id: report.here(), key: matched, fill })
 }
 
 fn is_of_array(key: &Match, report: &mut Report) -> bool {
@@ -179,12 +181,13 @@ fn array(spec: &Object<'_>, report: &mut Report) -> Option<Array> {
     Some(Array { length, entries })
 }
 
-struct Run<'x, 'b> {
+struct Walk<'x, 'r, O> {
     arena: &'x Arena,
-    budget: &'b mut Budget,
+    budget: &'r mut Budget,
+    observer: &'r mut O,
 }
 
-impl<'x> Run<'x, '_> {
+impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     fn object(&mut self, entries: &'x [Entry], slot: &Slot<'x>) -> Result<(), Fault> {
         let Some(object) = own_object(slot) else { return Ok(()) };
         self.budget.steps(entries.len())?;
@@ -198,17 +201,19 @@ impl<'x> Run<'x, '_> {
                             object.push_new(key, Value::Null)
                         }
                     };
-                    self.fill(&entry.fill, slot)?;
+                    self.fill(entry, Step::Key(key), slot)?;
                 }
                 Match::Either(keys, _) => {
-                    for slot in keys.iter().filter_map(|key| object.slot(key)) {
-                        self.fill(&entry.fill, slot)?;
+                    for key in keys {
+                        if let Some(slot) = object.slot(key) {
+                            self.fill(entry, Step::Key(key), slot)?;
+                        }
                     }
                 }
                 Match::All => {
                     self.budget.steps(object.len())?;
                     for found in object.entries() {
-                        self.fill(&entry.fill, &found.value)?;
+                        self.fill(entry, Step::Key(found.key()), &found.value)?;
                     }
                 }
             }
@@ -227,19 +232,21 @@ impl<'x> Run<'x, '_> {
             match &entry.key {
                 Match::Literal(key) => {
                     let negative = || Fault(format!("index {key} of an array is negative"));
-                    let slot = java::index(key).and_then(|index| slots.get(index));
-                    self.fill(&entry.fill, slot.ok_or_else(negative)?)?;
+                    let index = java::index(key).ok_or_else(negative)?;
+                    let slot = slots.get(index).ok_or_else(negative)?;
+                    self.fill(entry, Step::Index(index), slot)?;
                 }
                 Match::Either(keys, _) => {
-                    let indices = keys.iter().filter_map(|key| java::index(key));
-                    for slot in indices.filter_map(|index| slots.get(index)) {
-                        self.fill(&entry.fill, slot)?;
+                    for index in keys.iter().filter_map(|key| java::index(key)) {
+                        if let Some(slot) = slots.get(index) {
+                            self.fill(entry, Step::Index(index), slot)?;
+                        }
                     }
                 }
                 Match::All => {
                     self.budget.steps(slots.len())?;
-                    for slot in slots {
-                        self.fill(&entry.fill, slot)?;
+                    for (index, slot) in slots.iter().enumerate() {
+                        self.fill(entry, Step::Index(index), slot)?;
                     }
                 }
             }
@@ -247,28 +254,38 @@ impl<'x> Run<'x, '_> {
         Ok(())
     }
 
-    fn fill(&mut self, fill: &'x Fill, slot: &Slot<'x>) -> Result<(), Fault> {
+    fn fill(&mut self, entry: &'x Entry, step: Step<'x>, slot: &Slot<'x>) -> Result<(), Fault> {
         let missing = slot.get().is_null();
-        match fill {
+        self.observer.enter(step);
+        match &entry.fill {
             Fill::Value(literal) => {
                 if missing {
                     self.budget.nodes(literal.nodes())?;
                     slot.set(literal.value(self.arena));
                 }
-                Ok(())
+                let action = if missing { Action::Defaulted } else { Action::Kept };
+                self.observer.tell(entry.id, action, Some(slot.get()));
             }
             Fill::Object(entries) => {
                 if missing {
                     slot.set(self.arena.object());
                 }
-                self.object(entries, slot)
+                let fits = matches!(slot.get(), Value::Object(_));
+                let action = if fits { Action::Entered } else { Action::Kept };
+                self.observer.tell(entry.id, action, None);
+                self.object(entries, slot)?;
             }
             Fill::Array(array) => {
                 if missing {
                     slot.set(self.arena.array(std::iter::empty()));
                 }
-                self.array(array, slot)
+                let fits = matches!(slot.get(), Value::Array(_));
+                let action = if fits { Action::Entered } else { Action::Kept };
+                self.observer.tell(entry.id, action, None);
+                self.array(array, slot)?;
             }
         }
+        self.observer.leave();
+        Ok(())
     }
 }

@@ -5,6 +5,8 @@
 
 use std::fmt;
 
+use crate::keys::{KeyId, Keys};
+
 /// JSON text that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("line {line}, column {column}: {what}")]
@@ -84,11 +86,12 @@ pub enum Error {
     Transform(#[from] TransformError),
 }
 
-/// Collects what is wrong with one operation's spec.
+/// Collects the keys of one operation's spec and what is wrong with it.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) operation: Option<usize>,
-    path: Vec<String>,
+    pub(crate) keys: Keys,
+    at: KeyId,
     pub(crate) errors: Vec<SpecError>,
 }
 
@@ -98,15 +101,28 @@ impl Report {
     }
 
     pub(crate) fn tell(&mut self, what: impl Into<String>) {
-        let (operation, path) = (self.operation, self.path.clone());
+        let (operation, path) = (self.operation, self.keys.path(self.at));
         self.errors.push(SpecError { operation, path, what: what.into() });
     }
 
     /// Runs `inside` with the key on the path.
     pub(crate) fn below<T>(&mut self, key: &str, inside: impl FnOnce(&mut Self) -> T) -> T {
-        self.path.push(key.to_owned());
+        self.at = self.keys.add(self.at, key);
         let outcome = inside(self);
-        self.path.pop();
+        self.at = self.keys.above(self.at);
+        outcome
+    }
+
+    /// The key that is looked at.
+    pub(crate) const fn here(&self) -> KeyId {
+        self.at
+    }
+
+    /// Runs `inside` and forgets what it finds wrong.
+    pub(crate) fn quietly<T>(&mut self, inside: impl FnOnce(&mut Self) -> T) -> T {
+        let told = self.errors.len();
+        let outcome = inside(self);
+        self.errors.truncate(told);
         outcome
     }
 }

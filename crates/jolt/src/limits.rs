@@ -18,6 +18,15 @@ pub const STEPS_MAX: usize = 100_000_000;
 /// Bytes of text that functions of one transform may make.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
+/// Matches that an explanation keeps: more than a person reads, few enough for a page.
+pub const MATCHES_MAX: usize = 10_000;
+
+/// Bytes of text that an explanation keeps, give or take a match: keys can be long.
+pub const EXPLAINED_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Bytes of a value that an explanation shows: a line.
+pub const SHORT_BYTES_MAX: usize = 80;
+
 /// Operations in a chain.
 pub const OPERATIONS_MAX: usize = 1_000;
 

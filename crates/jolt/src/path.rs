@@ -239,6 +239,15 @@ impl Transpose {
         }
     }
 
+    /// The steps down that it reads, for who explains them.
+    pub(crate) fn segments<'x>(
+        &'x self,
+        walked: &impl Walked<'x>,
+    ) -> Result<Vec<Segment<'x>>, OutOfRange> {
+        let elements = self.path.iter().flat_map(|path| &path.elements);
+        elements.filter_map(|element| element.evaluate(walked).transpose()).collect()
+    }
+
     /// The value that it reads, as a key: a number is cut to an integer.
     fn key<'x>(&'x self, walked: &impl Walked<'x>) -> Result<Option<&'x str>, OutOfRange> {
         Ok(match self.read(walked)?.flatten() {

@@ -4,10 +4,12 @@
 //! a container goes after all keys below it have run.
 
 use crate::{
-    budget::{Budget, Fault},
+    budget::{Budget, Fault, Run},
     error::Report,
+    explain::{Action, Observer, Step},
     java,
     key::{self, Key, java_split},
+    keys::KeyId,
     star::Star,
     value::{Array, Object, Slot, Value, own_array, own_object},
 };
@@ -20,6 +22,7 @@ pub(crate) struct Remove {
 
 #[derive(Debug)]
 struct Entry {
+    id: KeyId,
     key: Match,
     /// `None` for what goes itself.
     below: Option<Vec<Entry>>,
@@ -42,8 +45,13 @@ impl Remove {
         }
     }
 
-    pub(crate) fn apply(&self, slot: &Slot<'_>, budget: &mut Budget) -> Result<(), Fault> {
-        remove(&self.entries, slot, budget)
+    pub(crate) fn apply<'x, O: Observer<'x>>(
+        &'x self,
+        run: Run<'x, '_, O>,
+        slot: &Slot<'x>,
+    ) -> Result<(), Fault> {
+        let Run { budget, observer, .. } = run;
+        Walk { budget, observer }.remove(&self.entries, slot)
     }
 }
 
@@ -77,76 +85,123 @@ fn entry(text: &str, right: Value<'_>, report: &mut Report) -> Option<Entry> {
             return None;
         }
     };
-    Some(Entry { key, below })
+    Some(Entry { id: report.here(), key, below })
 }
 
-fn remove(entries: &[Entry], slot: &Slot<'_>, budget: &mut Budget) -> Result<(), Fault> {
-    budget.steps(entries.len())?;
-    if let Some(object) = own_object(slot) {
-        from_object(entries, object, budget)
-    } else if let Some(array) = own_array(slot) {
-        from_array(entries, array, budget)
-    } else {
-        Ok(())
-    }
-}
-
-fn from_object(entries: &[Entry], object: &Object<'_>, budget: &mut Budget) -> Result<(), Fault> {
-    for entry in entries {
-        match (&entry.key, &entry.below) {
-            (Match::Literal(key, _), Some(below)) => {
-                if let Some(slot) = object.slot(key) {
-                    remove(below, slot, budget)?;
-                }
-            }
-            (Match::Star(star), Some(below)) => {
-                budget.steps(object.len())?;
-                for entry in object.entries().iter().filter(|entry| star.matches(entry.key())) {
-                    remove(below, &entry.value, budget)?;
-                }
-            }
-            (_, None) => budget.steps(object.len())?,
-        }
-    }
-    let goes = |key: &str| {
-        entries.iter().filter(|entry| entry.below.is_none()).any(|entry| match &entry.key {
+impl Entry {
+    fn is_of(&self, key: &str) -> bool {
+        match &self.key {
             Match::Literal(literal, _) => **literal == *key,
             Match::Star(star) => star.matches(key),
-        })
-    };
-    if entries.iter().any(|entry| entry.below.is_none()) {
-        object.retain(|key, _| !goes(key));
-    }
-    Ok(())
-}
-
-fn from_array(entries: &[Entry], array: &Array<'_>, budget: &mut Budget) -> Result<(), Fault> {
-    for entry in entries {
-        match (&entry.key, &entry.below) {
-            (Match::Literal(_, Some(index)), Some(below)) => {
-                if let Some(slot) = array.slots().get(*index) {
-                    remove(below, slot, budget)?;
-                }
-            }
-            (Match::Star(Star::All), Some(below)) => {
-                budget.steps(array.len())?;
-                for slot in array.slots() {
-                    remove(below, slot, budget)?;
-                }
-            }
-            (_, None) => budget.steps(array.len())?,
-            // Other keys do not match in an array.
-            (Match::Literal(_, None) | Match::Star(_), Some(_)) => {}
         }
     }
-    let goes = |index: usize| {
-        entries.iter().filter(|entry| entry.below.is_none()).any(|entry| match &entry.key {
+
+    /// Whether it means this item of an array; of the stars only the bare one does.
+    fn is_at(&self, index: usize) -> bool {
+        match &self.key {
             Match::Literal(_, place) => *place == Some(index),
             Match::Star(star) => *star == Star::All,
-        })
-    };
-    if entries.iter().any(|entry| entry.below.is_none()) {
-        array.retain(|index, _| !goes(index));
+        }
     }
-    Ok(())
+}
+
+struct Walk<'r, O> {
+    budget: &'r mut Budget,
+    observer: &'r mut O,
+}
+
+impl<'x, O: Observer<'x>> Walk<'_, O> {
+    fn remove(&mut self, entries: &'x [Entry], slot: &Slot<'x>) -> Result<(), Fault> {
+        self.budget.steps(entries.len())?;
+        if let Some(object) = own_object(slot) {
+            self.in_object(entries, object)
+        } else if let Some(array) = own_array(slot) {
+            self.in_array(entries, array)
+        } else {
+            Ok(())
+        }
+    }
+
+    fn in_object(&mut self, entries: &'x [Entry], object: &'x Object<'x>) -> Result<(), Fault> {
+        for entry in entries {
+            match (&entry.key, &entry.below) {
+                (Match::Literal(key, _), Some(below)) => {
+                    if let Some(slot) = object.slot(key) {
+                        self.enter(entry, below, Step::Key(key), slot)?;
+                    }
+                }
+                (Match::Star(star), Some(below)) => {
+                    self.budget.steps(object.len())?;
+                    for found in object.entries().iter().filter(|found| star.matches(found.key())) {
+                        self.enter(entry, below, Step::Key(found.key()), &found.value)?;
+                    }
+                }
+                (_, None) => self.budget.steps(object.len())?,
+            }
+        }
+        let goes = |key: &str| leaves(entries).find(|entry| entry.is_of(key));
+        if leaves(entries).next().is_some() {
+            object.retain(|key, value| match goes(key) {
+                Some(entry) => self.goes(entry, Step::Key(key), value),
+                None => true,
+            });
+        }
+        Ok(())
+    }
+
+    fn in_array(&mut self, entries: &'x [Entry], array: &'x Array<'x>) -> Result<(), Fault> {
+        for entry in entries {
+            match (&entry.key, &entry.below) {
+                (Match::Literal(_, Some(index)), Some(below)) => {
+                    if let Some(slot) = array.slots().get(*index) {
+                        self.enter(entry, below, Step::Index(*index), slot)?;
+                    }
+                }
+                (Match::Star(Star::All), Some(below)) => {
+                    self.budget.steps(array.len())?;
+                    for (index, slot) in array.slots().iter().enumerate() {
+                        self.enter(entry, below, Step::Index(index), slot)?;
+                    }
+                }
+                (_, None) => self.budget.steps(array.len())?,
+                // Other keys do not match in an array.
+                (Match::Literal(_, None) | Match::Star(_), Some(_)) => {}
+            }
+        }
+        let goes = |index: usize| leaves(entries).find(|entry| entry.is_at(index));
+        if leaves(entries).next().is_some() {
+            array.retain(|index, item| match goes(index) {
+                Some(entry) => self.goes(entry, Step::Index(index), item),
+                None => true,
+            });
+        }
+        Ok(())
+    }
+
+    fn enter(
+        &mut self,
+        entry: &Entry,
+        below: &'x [Entry],
+        step: Step<'x>,
+        slot: &Slot<'x>,
+    ) -> Result<(), Fault> {
+        self.observer.enter(step);
+        self.observer.tell(entry.id, Action::Entered, None);
+        self.remove(below, slot)?;
+        self.observer.leave();
+        Ok(())
+    }
+
+    /// Tells that something goes; answers that it does not stay.
+    fn goes(&mut self, entry: &Entry, step: Step<'x>, value: Value<'x>) -> bool {
+        self.observer.enter(step);
+        self.observer.tell(entry.id, Action::Removed, Some(value));
+        self.observer.leave();
+        false
+    }
+}
+
+/// The entries whose values go themselves.
+fn leaves(entries: &[Entry]) -> impl Iterator<Item = &Entry> {
+    entries.iter().filter(|entry| entry.below.is_none())
 }

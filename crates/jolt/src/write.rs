@@ -19,6 +19,54 @@ pub fn to_vec_pretty(value: Value<'_>) -> Vec<u8> {
     out
 }
 
+/// The front of compact JSON, with an ellipsis where it goes on.
+pub(crate) fn to_short(value: Value<'_>, bytes_max: usize) -> String {
+    let mut out = Vec::with_capacity(bytes_max);
+    write_front(value, bytes_max, &mut out);
+    let text = String::from_utf8_lossy(&out);
+    if text.len() <= bytes_max {
+        return text.into_owned();
+    }
+    let end = (0..=bytes_max).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    format!("{}…", &text[..end])
+}
+
+/// Appends compact JSON, at least so many bytes of it where it is longer. Its work is
+/// bounded by them, not by the value.
+fn write_front(value: Value<'_>, bytes_max: usize, out: &mut Vec<u8>) {
+    let (open, close) = match value {
+        Value::Array(_) => (b'[', b']'),
+        Value::Object(_) => (b'{', b'}'),
+        Value::String(text) => {
+            let end = (bytes_max + 1..text.len()).find(|end| text.is_char_boundary(*end));
+            return write_text(&text[..end.unwrap_or(text.len())], out);
+        }
+        scalar => return write_scalar(scalar, out),
+    };
+    out.push(open);
+    let mut comma = "";
+    let mut item = |key: Option<&str>, value, out: &mut Vec<u8>| {
+        out.extend_from_slice(comma.as_bytes());
+        comma = ",";
+        if let Some(key) = key {
+            write_front(Value::String(key), bytes_max, out);
+            out.push(b':');
+        }
+        write_front(value, bytes_max, out);
+        out.len() <= bytes_max
+    };
+    match value {
+        Value::Array(array) => {
+            let _ = array.iter().all(|value| item(None, value, out));
+        }
+        Value::Object(object) => {
+            let _ = object.iter().all(|(key, value)| item(Some(key), value, out));
+        }
+        _ => {}
+    }
+    out.push(close);
+}
+
 /// Appends compact JSON.
 pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) {
     match value {

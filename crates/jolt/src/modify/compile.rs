@@ -30,15 +30,15 @@ pub(super) fn composite(
                 }
                 seen.push(left.canonical.clone());
                 let node = node(right, operation, left.mode, report)?;
-                Some((left, node))
+                Some((report.here(), left, node))
             });
-            let Some((left, node)) = parsed else {
+            let Some((id, left, node)) = parsed else {
                 whole = false;
                 continue;
             };
             let Left { key, canonical, mode, only_present } = left;
             let entry =
-                |key: &str, index| Entry { key: key.into(), index, mode, only_present, node };
+                |key: &str, index| Entry { id, key: key.into(), index, mode, only_present, node };
             match key {
                 LeftKey::Index(index) => {
                     indexed = Some(canonical);

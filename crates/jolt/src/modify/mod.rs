@@ -10,9 +10,10 @@ mod functions;
 mod run;
 
 use crate::{
-    arena::Arena,
-    budget::{Budget, Fault},
+    budget::{Fault, Run},
     error::Report,
+    explain::Observer,
+    keys::KeyId,
     path::{Path, Transpose},
     star::Star,
     value::{Literal, Slot, Value},
@@ -58,6 +59,7 @@ enum Shape {
 
 #[derive(Debug)]
 struct Entry {
+    id: KeyId,
     key: Box<str>,
     /// In an array.
     index: usize,
@@ -102,14 +104,13 @@ impl Modify {
         }
     }
 
-    pub(crate) fn apply<'x>(
+    pub(crate) fn apply<'x, O: Observer<'x>>(
         &'x self,
-        arena: &'x Arena,
+        run: Run<'x, '_, O>,
         slot: &'x Slot<'x>,
         context: Option<Value<'x>>,
-        budget: &mut Budget,
     ) -> Result<(), Fault> {
-        run::run(&self.root, arena, slot, context, budget)
+        run::run(&self.root, run, slot, context)
     }
 
     /// How many levels it can put below a value; what it copies from elsewhere can add

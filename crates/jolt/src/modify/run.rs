@@ -7,20 +7,21 @@
 use super::{Composite, Entry, Expression, Mode, Node, Shape};
 use crate::{
     arena::{Arena, List},
-    budget::{Budget, Fault},
+    budget::{Budget, Fault, Run},
+    explain::{Action, Observer, Step},
     java,
     star::{Captures, Star},
     value::{Array, Object, Slot, Value, own_array, own_object},
     walk::{Matched, MatchedKey, OutOfRange, Walked},
 };
 
-pub(super) fn run<'x>(
+pub(super) fn run<'x, O: Observer<'x>>(
     root: &'x Composite,
-    arena: &'x Arena,
+    run: Run<'x, '_, O>,
     slot: &'x Slot<'x>,
     context: Option<Value<'x>>,
-    budget: &mut Budget,
 ) -> Result<(), Fault> {
+    let Run { arena, budget, observer } = run;
     let fits = match (root.shape, slot.get()) {
         (Shape::Any, found) => !found.is_null(),
         (Shape::Object, found) => matches!(found, Value::Object(_)),
@@ -31,38 +32,39 @@ pub(super) fn run<'x>(
     }
     let mut steps = Steps { arena, steps: arena.list(16) };
     let top = Matched::new(MatchedKey::Text("root"), Captures::None);
-    steps.steps.push(Step { slot: Some(slot), matched: top });
-    steps.steps.push(Step { slot: Some(slot), matched: top });
-    Run { arena, steps, context, budget }.children(root, slot)
+    steps.steps.push(Level { slot: Some(slot), matched: top });
+    steps.steps.push(Level { slot: Some(slot), matched: top });
+    Walk { arena, steps, context, budget, observer }.children(root, slot)
 }
 
-struct Run<'x, 'b> {
+struct Walk<'x, 'r, O> {
     arena: &'x Arena,
     steps: Steps<'x>,
     context: Option<Value<'x>>,
-    budget: &'b mut Budget,
+    budget: &'r mut Budget,
+    observer: &'r mut O,
 }
 
 struct Steps<'x> {
     arena: &'x Arena,
-    steps: List<'x, Step<'x>>,
+    steps: List<'x, Level<'x>>,
 }
 
-struct Step<'x> {
+struct Level<'x> {
     /// Where its value is; `None` while it has none.
     slot: Option<&'x Slot<'x>>,
     matched: Matched<'x>,
 }
 
 impl<'x> Steps<'x> {
-    fn step(&self, up: usize) -> Option<&Step<'x>> {
+    fn step(&self, up: usize) -> Option<&Level<'x>> {
         self.steps.get(self.steps.len().checked_sub(up.checked_add(1)?)?)
     }
 
     /// A value as it is at this moment, for another place. A container that is being
     /// changed would change there, too.
     fn snapshot(&self, value: Value<'x>) -> Value<'x> {
-        let is_changing = |step: &Step<'x>| step.slot.is_some_and(|slot| slot.get().is(value));
+        let is_changing = |step: &Level<'x>| step.slot.is_some_and(|slot| slot.get().is(value));
         if self.steps.iter().any(is_changing) { value.deep(self.arena) } else { value }
     }
 }
@@ -94,7 +96,7 @@ enum Target<'x> {
     Scalar,
 }
 
-impl<'x> Run<'x, '_> {
+impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     /// Runs what is below the last step, whose value is in `slot`.
     fn children(&mut self, spec: &'x Composite, slot: &'x Slot<'x>) -> Result<(), Fault> {
         if let Some(object) = own_object(slot) {
@@ -118,7 +120,8 @@ impl<'x> Run<'x, '_> {
         for entry in &spec.literals {
             let slot = object.slot(&entry.key);
             let matched = Matched::new(MatchedKey::Text(&entry.key), Captures::None);
-            self.entry(entry, Target::Key(object, &entry.key), slot, slot.is_some(), matched)?;
+            let target = Target::Key(object, &entry.key);
+            self.entry(entry, target, slot, slot.is_some(), matched)?;
         }
         if spec.stars.is_empty() {
             return Ok(());
@@ -157,13 +160,8 @@ impl<'x> Run<'x, '_> {
                 let slot = slots.get(index);
                 let present = slot.is_some() && is_there(index);
                 let matched = Matched::new(MatchedKey::Index(index), Captures::None);
-                self.entry(
-                    entry,
-                    Target::Index { array, index, original },
-                    slot,
-                    present,
-                    matched,
-                )?;
+                let target = Target::Index { array, index, original };
+                self.entry(entry, target, slot, present, matched)?;
             }
         }
         if spec.stars.is_empty() {
@@ -203,19 +201,45 @@ impl<'x> Run<'x, '_> {
         if entry.only_present && !present {
             return Ok(());
         }
+        self.observer.enter(match target {
+            Target::Key(_, key) => Step::Key(key),
+            Target::Index { index, .. } => Step::Index(index),
+            Target::Scalar => Step::Same,
+        });
+        self.matched(entry, target, slot, present, matched)?;
+        self.observer.leave();
+        Ok(())
+    }
+
+    fn matched(
+        &mut self,
+        entry: &'x Entry,
+        target: Target<'x>,
+        slot: Option<&'x Slot<'x>>,
+        present: bool,
+        matched: Matched<'x>,
+    ) -> Result<(), Fault> {
         match &entry.node {
             Node::Leaf(expressions) => {
-                self.steps.steps.push(Step { slot, matched });
+                self.steps.steps.push(Level { slot, matched });
                 let value = self.first(expressions, present);
                 self.steps.steps.pop();
-                match value? {
-                    Some(value) => self.set(target, entry.mode, value),
-                    None => Ok(()),
-                }
+                let value = value?;
+                let writes = match value {
+                    Some(value) => self.set(target, entry.mode, value)?,
+                    None => false,
+                };
+                let action = if writes { Action::Modified } else { Action::Kept };
+                self.observer.tell(entry.id, action, value);
+                Ok(())
             }
             Node::Composite(spec) => {
-                let Some(slot) = self.container(spec, target, slot)? else { return Ok(()) };
-                self.steps.steps.push(Step { slot: Some(slot), matched });
+                let Some(slot) = self.container(spec, target, slot)? else {
+                    self.observer.tell(entry.id, Action::Kept, None);
+                    return Ok(());
+                };
+                self.observer.tell(entry.id, Action::Entered, None);
+                self.steps.steps.push(Level { slot: Some(slot), matched });
                 let outcome = self.children(spec, slot);
                 self.steps.steps.pop();
                 outcome
@@ -256,19 +280,27 @@ impl<'x> Run<'x, '_> {
         })
     }
 
-    fn set(&mut self, target: Target<'x>, mode: Mode, value: Value<'x>) -> Result<(), Fault> {
+    /// Writes a value where the mode allows it; answers whether it does.
+    fn set(&mut self, target: Target<'x>, mode: Mode, value: Value<'x>) -> Result<bool, Fault> {
         self.budget.nodes(1)?;
         match target {
-            Target::Key(object, key) => match (mode, object.slot(key)) {
-                (Mode::Overwrite, Some(slot)) => slot.set(value),
-                (Mode::Default, Some(slot)) if slot.get().is_null() => slot.set(value),
-                (Mode::Default | Mode::Define, Some(_)) => {}
-                (_, None) => {
+            Target::Key(object, key) => {
+                let Some(slot) = object.slot(key) else {
                     object.push_new(key, value);
+                    return Ok(true);
+                };
+                let writes = match mode {
+                    Mode::Overwrite => true,
+                    Mode::Default => slot.get().is_null(),
+                    Mode::Define => false,
+                };
+                if writes {
+                    slot.set(value);
                 }
-            },
+                Ok(writes)
+            }
             Target::Index { array, index, original } => {
-                let Some(slot) = array.slots().get(index) else { return Ok(()) };
+                let Some(slot) = array.slots().get(index) else { return Ok(false) };
                 let writes = match mode {
                     Mode::Overwrite => true,
                     Mode::Default => slot.get().is_null(),
@@ -277,12 +309,10 @@ impl<'x> Run<'x, '_> {
                 if writes {
                     slot.set(value);
                 }
+                Ok(writes)
             }
-            Target::Scalar => {
-                return Err(Fault("a scalar has no keys that could be modified".to_owned()));
-            }
+            Target::Scalar => Err(Fault("a scalar has no keys that could be modified".to_owned())),
         }
-        Ok(())
     }
 
     /// The first expression that gives a value.

@@ -1,13 +1,13 @@
 //! From a specification to the tree that is walked.
 
-use super::{Composite, Computed, Literal, Node, Order, Place, Special};
+use super::{Composite, Computed, Literal, Node, Order, Place, Special, Then};
 use crate::{
     error::Report,
     java,
     key::{self, Key},
     limits::DEPTH_MAX,
     path::{Element, Path},
-    value::{Object, Value},
+    value::{Array, Object, Value},
 };
 
 pub(super) fn root(spec: Value<'_>, report: &mut Report) -> Option<Composite> {
@@ -85,34 +85,37 @@ fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
 }
 
 fn node(key: &Key, right: Value<'_>, report: &mut Report) -> Option<Node> {
-    match right {
+    let then = match right {
         Value::Object(_) if matches!(key, Key::At | Key::Dollar(_)) => {
             report.tell("\"@\" and \"$\" cannot have keys below them");
-            None
+            return None;
         }
-        Value::Object(object) => composite(object, report).map(Node::Composite),
-        Value::Null => Some(Node::Leaf(Vec::new())),
-        Value::String(text) => Some(Node::Leaf(vec![place(text, report)?])),
-        Value::Array(items) => {
-            let places = items.iter().map(|item| match item {
-                Value::String(text) => place(text, report),
-                other => {
-                    report.tell(format!("a list of places holds strings, not {}", other.kind()));
-                    None
-                }
-            });
-            // Each is looked at, so that all that is wrong is told.
-            let places: Vec<_> = places.collect();
-            places.into_iter().collect::<Option<_>>().map(Node::Leaf)
-        }
+        Value::Object(object) => Then::Enter(composite(object, report)?),
+        Value::Null => Then::Write(Vec::new()),
+        Value::String(text) => Then::Write(vec![place(text, report)?]),
+        Value::Array(items) => Then::Write(places(items, report)?),
         other => {
             let kind = other.kind();
             report.tell(format!(
                 "a place is a string, a list of strings, null or an object, not {kind}"
             ));
+            return None;
+        }
+    };
+    Some(Node { key: report.here(), then })
+}
+
+fn places(items: &Array<'_>, report: &mut Report) -> Option<Vec<Place>> {
+    let places = items.iter().map(|item| match item {
+        Value::String(text) => place(text, report),
+        other => {
+            report.tell(format!("a list of places holds strings, not {}", other.kind()));
             None
         }
-    }
+    });
+    // Each is looked at, so that all that is wrong is told.
+    let places: Vec<_> = places.collect();
+    places.into_iter().collect()
 }
 
 fn place(text: &str, report: &mut Report) -> Option<Place> {

@@ -8,10 +8,11 @@ mod output;
 mod walk;
 
 use crate::{
-    arena::Arena,
-    budget::{Budget, Fault},
+    budget::{Fault, Run},
     error::Report,
+    explain::Observer,
     key::Reference,
+    keys::KeyId,
     path::{Path, Token, Transpose},
     star::Star,
     value::Value,
@@ -60,11 +61,19 @@ enum Computed {
     Never,
 }
 
+/// What is done with a value whose key matched.
 #[derive(Debug)]
-enum Node {
-    /// Where the value goes.
-    Leaf(Vec<Place>),
-    Composite(Composite),
+struct Node {
+    key: KeyId,
+    then: Then,
+}
+
+#[derive(Debug)]
+enum Then {
+    /// The value goes there.
+    Write(Vec<Place>),
+    /// The keys below are tried.
+    Enter(Composite),
 }
 
 #[derive(Debug)]
@@ -93,13 +102,12 @@ impl Shift {
         Some(Self { root })
     }
 
-    pub(crate) fn apply<'x>(
+    pub(crate) fn apply<'x, O: Observer<'x>>(
         &'x self,
-        arena: &'x Arena,
+        run: Run<'x, '_, O>,
         input: Value<'x>,
-        budget: &mut Budget,
     ) -> Result<Value<'x>, Fault> {
-        walk::run(&self.root, arena, input, budget)
+        walk::run(&self.root, run, input)
     }
 
     /// How many levels it can put above a value.
@@ -119,12 +127,12 @@ impl Composite {
 
 impl Node {
     fn deepens(&self) -> usize {
-        match self {
+        match &self.then {
             // One more for the list that two values in one place become.
-            Self::Leaf(places) => {
+            Then::Write(places) => {
                 places.iter().map(|place| place.path.elements.len() + 1).max().unwrap_or(0)
             }
-            Self::Composite(composite) => composite.deepens(),
+            Then::Enter(composite) => composite.deepens(),
         }
     }
 }

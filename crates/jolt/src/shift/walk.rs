@@ -6,26 +6,30 @@
 
 use std::cell::Cell;
 
-use super::{Composite, Computed, Literal, Node, Order, Place, Special, output};
+use super::{Composite, Computed, Literal, Node, Order, Place, Special, Then, output};
 use crate::{
     arena::{Arena, List},
-    budget::{Budget, Fault},
-    java, path,
+    budget::{Budget, Fault, Run},
+    explain::{Action, Observer, Step},
+    java,
+    keys::KeyId,
+    path,
     star::{Captures, Star},
     value::{Array, Slot, Value},
     walk::{Matched, MatchedKey, Walked},
 };
 
-pub(super) fn run<'x>(
+pub(super) fn run<'x, O: Observer<'x>>(
     root: &'x Composite,
-    arena: &'x Arena,
+    run: Run<'x, '_, O>,
     input: Value<'x>,
-    budget: &mut Budget,
 ) -> Result<Value<'x>, Fault> {
+    let Run { arena, budget, observer } = run;
     let mut walk = Walk {
         stack: Stack { arena, steps: arena.list(16), matched: arena.list(16) },
         output: arena.put(Cell::new(Value::Null)),
         budget,
+        observer,
     };
     let top = Matched::new(MatchedKey::Text("root"), Captures::None);
     walk.stack.push(Some(input), top);
@@ -34,20 +38,21 @@ pub(super) fn run<'x>(
     Ok(walk.output.get())
 }
 
-struct Walk<'x, 'b> {
+struct Walk<'x, 'r, O> {
     stack: Stack<'x>,
     output: &'x Slot<'x>,
-    budget: &'b mut Budget,
+    budget: &'r mut Budget,
+    observer: &'r mut O,
 }
 
 struct Stack<'x> {
     arena: &'x Arena,
-    steps: List<'x, Step<'x>>,
+    steps: List<'x, Level<'x>>,
     matched: List<'x, Matched<'x>>,
 }
 
 #[derive(Clone, Copy)]
-struct Step<'x> {
+struct Level<'x> {
     value: Option<Value<'x>>,
     /// Its place among the matched keys.
     matched: usize,
@@ -57,7 +62,7 @@ struct Step<'x> {
 
 impl<'x> Stack<'x> {
     fn push(&mut self, value: Option<Value<'x>>, matched: Matched<'x>) {
-        let step = Step { value, matched: self.matched.len(), owns: true };
+        let step = Level { value, matched: self.matched.len(), owns: true };
         self.matched.push(matched);
         self.steps.push(step);
     }
@@ -65,7 +70,7 @@ impl<'x> Stack<'x> {
     /// Pushes a step that shares the last one's key.
     fn push_shared(&mut self, value: Option<Value<'x>>) {
         let matched = self.steps.last().map_or(0, |step| step.matched);
-        self.steps.push(Step { value, matched, owns: false });
+        self.steps.push(Level { value, matched, owns: false });
     }
 
     fn pop(&mut self) {
@@ -80,7 +85,7 @@ impl<'x> Stack<'x> {
         }
     }
 
-    fn step(&self, up: usize) -> Option<&Step<'x>> {
+    fn step(&self, up: usize) -> Option<&Level<'x>> {
         self.steps.get(self.steps.len().checked_sub(up.checked_add(1)?)?)
     }
 }
@@ -106,7 +111,7 @@ enum Data<'x> {
     Text(&'x str),
 }
 
-impl<'x> Walk<'x, '_> {
+impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     /// Runs what is below a step that was pushed.
     fn composite(&mut self, spec: &'x Composite, input: Option<Value<'x>>) -> Result<(), Fault> {
         for (special, node) in &spec.specials {
@@ -120,13 +125,17 @@ impl<'x> Walk<'x, '_> {
                     self.budget.steps(spec.literals.len())?;
                     for literal in &spec.literals {
                         if let Some(value) = object.get(&literal.key) {
+                            self.observer.enter(Step::Key(&literal.key));
                             self.literal(literal, Some(value))?;
+                            self.observer.leave();
                         }
                     }
                 }
                 if spec.order != Order::Literals {
                     for (key, value) in object.iter() {
+                        self.observer.enter(Step::Key(key));
                         self.entry(spec, MatchedKey::Text(key), Some(value))?;
+                        self.observer.leave();
                     }
                 }
                 Ok(())
@@ -144,13 +153,17 @@ impl<'x> Walk<'x, '_> {
                 let index = usize::try_from(index)
                     .map_err(|_| Fault(format!("index {index} of an array is negative")))?;
                 if let Some(item) = array.get(index) {
+                    self.observer.enter(Step::Index(index));
                     self.literal(literal, Some(item))?;
+                    self.observer.leave();
                 }
             }
         }
         if spec.order != Order::Literals {
             for (index, item) in array.iter().enumerate() {
+                self.observer.enter(Step::Index(index));
                 self.entry(spec, MatchedKey::Index(index), Some(item))?;
+                self.observer.leave();
             }
         }
         Ok(())
@@ -158,6 +171,7 @@ impl<'x> Walk<'x, '_> {
 
     /// A scalar is a key without a value.
     fn scalar(&mut self, spec: &'x Composite, key: &'x str) -> Result<(), Fault> {
+        self.observer.enter(Step::Same);
         if matches!(spec.order, Order::Literals | Order::LiteralsThenComputed) {
             self.budget.steps(spec.literals.len())?;
             if let Some(literal) = spec.literals.iter().find(|literal| *literal.key == *key) {
@@ -167,6 +181,7 @@ impl<'x> Walk<'x, '_> {
         if spec.order != Order::Literals {
             self.entry(spec, MatchedKey::Text(key), None)?;
         }
+        self.observer.leave();
         Ok(())
     }
 
@@ -213,9 +228,12 @@ impl<'x> Walk<'x, '_> {
         value: Option<Value<'x>>,
     ) -> Result<(), Fault> {
         self.stack.push(value, matched);
-        match node {
-            Node::Leaf(places) => self.write(places, Data::Value(value))?,
-            Node::Composite(spec) => self.composite(spec, value)?,
+        match &node.then {
+            Then::Write(places) => self.write(node.key, places, Data::Value(value))?,
+            Then::Enter(spec) => {
+                self.observer.tell(node.key, Action::Entered, None);
+                self.composite(spec, value)?;
+            }
         }
         self.stack.pop();
         self.stack.count_child();
@@ -230,41 +248,50 @@ impl<'x> Walk<'x, '_> {
     ) -> Result<(), Fault> {
         let data = match special {
             Special::At => {
+                self.observer.enter(Step::Same);
                 self.stack.push_shared(input);
                 Data::Value(input)
             }
             Special::Transpose(transpose) => {
                 let Some(found) = transpose.read(&self.stack)? else { return Ok(()) };
-                let below = matches!(node, Node::Composite(_));
+                if O::ON {
+                    let path = transpose.segments(&self.stack)?;
+                    self.observer.enter(Step::Elsewhere(transpose.up, path));
+                }
+                let below = matches!(node.then, Then::Enter(_));
                 self.stack.push_shared(if below { found } else { input });
                 Data::Value(found)
             }
             Special::Dollar(reference) => {
                 let text = self.stack.key(*reference)?;
+                self.observer.enter(Step::Elsewhere(reference.up, Vec::new()));
                 self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
                 Data::Text(text)
             }
             Special::Hash(text) => {
+                self.observer.enter(Step::Same);
                 self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
                 Data::Text(text)
             }
         };
-        match node {
-            Node::Leaf(places) => {
-                self.write(places, data)?;
+        match &node.then {
+            Then::Write(places) => {
+                self.write(node.key, places, data)?;
                 self.stack.pop();
             }
-            Node::Composite(spec) => {
+            Then::Enter(spec) => {
+                self.observer.tell(node.key, Action::Entered, None);
                 let value = if let Data::Value(value) = data { value } else { input };
                 self.composite(spec, value)?;
                 self.stack.pop();
                 self.stack.count_child();
             }
         }
+        self.observer.leave();
         Ok(())
     }
 
-    fn write(&mut self, places: &'x [Place], data: Data<'x>) -> Result<(), Fault> {
+    fn write(&mut self, key: KeyId, places: &'x [Place], data: Data<'x>) -> Result<(), Fault> {
         for place in places {
             let Some(slot) = self.slot(place)? else { continue };
             let value = match data {
@@ -275,7 +302,16 @@ impl<'x> Walk<'x, '_> {
                     Value::String(text)
                 }
             };
+            let before = slot.get();
             output::write(slot, value, self.stack.arena, self.budget)?;
+            self.observer.wrote(before, slot.get());
+        }
+        if O::ON {
+            let value = match data {
+                Data::Value(value) => value.unwrap_or_default(),
+                Data::Text(text) => Value::String(text),
+            };
+            self.observer.tell(key, Action::Wrote, Some(value));
         }
         Ok(())
     }
@@ -288,10 +324,14 @@ impl<'x> Walk<'x, '_> {
             return Ok(None);
         }
         let mut slot = self.output;
+        self.observer.begin_write();
         for element in &place.path.elements {
             let Some(segment) = element.evaluate(&self.stack)? else { return Ok(None) };
             match output::below(slot, segment, arena, self.budget)? {
-                Some(below) => slot = below,
+                Some(below) => {
+                    self.observer.go_down(segment, slot.get());
+                    slot = below;
+                }
                 None => return Ok(None),
             }
         }
