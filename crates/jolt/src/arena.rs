@@ -33,11 +33,17 @@ impl Arena {
 
     /// Forgets what lies in it. Memory stays for the next document, unless it is a lot.
     pub fn reset(&mut self) {
-        if self.bump.allocated_bytes() > ARENA_KEPT_BYTES_MAX {
+        if self.allocated_bytes() > ARENA_KEPT_BYTES_MAX {
             *self = Self::default();
         } else {
             self.bump.reset();
         }
+    }
+
+    /// Bytes that it has from the system, used or not.
+    #[inline]
+    pub fn allocated_bytes(&self) -> usize {
+        self.bump.allocated_bytes()
     }
 
     pub(crate) fn text(&self, text: &str) -> &str {
@@ -85,6 +91,6 @@ impl Arena {
 
 impl fmt::Debug for Arena {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Arena").field("bytes", &self.bump.allocated_bytes()).finish()
+        f.debug_struct("Arena").field("bytes", &self.allocated_bytes()).finish()
     }
 }

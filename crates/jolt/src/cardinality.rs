@@ -144,7 +144,7 @@ impl Composite {
 
 struct Walk<'x, 'r, O> {
     arena: &'x Arena,
-    budget: &'r mut Budget,
+    budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
 

@@ -242,7 +242,7 @@ impl Jolt {
         context: Option<Value<'x>>,
         observer: &mut O,
     ) -> Result<Value<'x>, TransformError> {
-        let mut budget = Budget::default();
+        let mut budget = Budget::of(arena);
         let mut value = input;
         // Parsed documents are no deeper; what operations add is bounded by their specs.
         let mut depth = DEPTH_MAX;
@@ -297,7 +297,7 @@ impl Operation {
             let text = serde_json::to_vec(&output).map_err(|error| Fault(error.to_string()))?;
             let output = parse(arena, arena.bytes(&text));
             let output = output.map_err(|error| Fault(error.to_string()))?;
-            run.budget.nodes(output.nodes())?;
+            run.budget.weight(output.weight())?;
             return Ok(output);
         }
         let slot = arena.put(Cell::new(value));

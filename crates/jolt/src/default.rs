@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use crate::{
     arena::Arena,
-    budget::{Budget, Fault, Run},
+    budget::{Budget, Fault, Run, Weight},
     error::Report,
     explain::{Action, Observer, Step},
     java,
@@ -183,7 +183,7 @@ fn array(spec: &Object<'_>, report: &mut Report) -> Option<Array> {
 
 struct Walk<'x, 'r, O> {
     arena: &'x Arena,
-    budget: &'r mut Budget,
+    budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
 
@@ -197,7 +197,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                     let slot = match object.slot(key) {
                         Some(slot) => slot,
                         None => {
-                            self.budget.nodes(1)?;
+                            self.budget.weight(Weight { nodes: 1, text_bytes: key.len() })?;
                             object.push_new(key, Value::Null)
                         }
                     };
@@ -260,7 +260,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         match &entry.fill {
             Fill::Value(literal) => {
                 if missing {
-                    self.budget.nodes(literal.nodes())?;
+                    self.budget.weight(literal.weight())?;
                     slot.set(literal.value(self.arena));
                 }
                 let action = if missing { Action::Defaulted } else { Action::Kept };

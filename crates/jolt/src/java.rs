@@ -3,7 +3,7 @@
 //! Doubles are the shortest digits that read back as the same number, as `Double.toString`
 //! gives them since JDK 19; older ones sometimes print a digit more.
 
-use std::{cmp::Ordering, fmt::Write, ops::Deref};
+use std::{cmp::Ordering, fmt::Write, hash::BuildHasher, ops::Deref};
 
 use crate::{
     arena::{Arena, Growing},
@@ -191,6 +191,26 @@ pub(crate) fn equal(a: Value<'_>, b: Value<'_>) -> bool {
             a.len() == b.len() && a.iter().all(|(key, a)| b.get(key).is_some_and(|b| equal(a, b)))
         }
         _ => false,
+    }
+}
+
+/// A hash that equal values share: of an object without regard to the order of its keys.
+pub(crate) fn hash(value: Value<'_>, hasher: &impl BuildHasher) -> u64 {
+    match value {
+        Value::Null => 0,
+        Value::Bool(value) => hasher.hash_one(value),
+        Value::String(text) | Value::Number(Number::Big(text)) => hasher.hash_one(text),
+        Value::Number(number) if number.is_double() => match number.to_f64() {
+            value if value.is_nan() => 1,
+            value => hasher.hash_one(value.to_bits()),
+        },
+        Value::Number(number) => hasher.hash_one(number.to_i64()),
+        Value::Array(array) => {
+            array.iter().fold(2, |sum, item| hasher.hash_one((sum, hash(item, hasher))))
+        }
+        Value::Object(object) => object.iter().fold(3, |sum, (key, value)| {
+            hasher.hash_one((key, hash(value, hasher))).wrapping_add(sum)
+        }),
     }
 }
 

@@ -15,7 +15,16 @@ pub const NODES_MAX: usize = 10_000_000;
 /// Matches that one transform may try.
 pub const STEPS_MAX: usize = 100_000_000;
 
-/// Bytes of text that functions of one transform may make.
+/// Bytes of memory that one transform may take from the system beside its document, give
+/// or take a piece: an arena doubles its pieces, so the bound for all is
+/// twice this and what the document took. It is what ten million plain values need.
+pub const MEMORY_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Steps that compiling a regular expression is charged as when a document brings it.
+pub const REGEX_STEPS: usize = 10_000;
+
+/// Bytes of text that one transform may make or give a place. Text is borrowed where it can
+/// be, but written out in each of its places.
 pub const TEXT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
 /// Matches that an explanation keeps: more than a person reads, few enough for a page.

@@ -105,12 +105,12 @@ impl Entry {
     }
 }
 
-struct Walk<'r, O> {
-    budget: &'r mut Budget,
+struct Walk<'x, 'r, O> {
+    budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
 
-impl<'x, O: Observer<'x>> Walk<'_, O> {
+impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     fn remove(&mut self, entries: &'x [Entry], slot: &Slot<'x>) -> Result<(), Fault> {
         self.budget.steps(entries.len())?;
         if let Some(object) = own_object(slot) {

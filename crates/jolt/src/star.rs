@@ -86,9 +86,13 @@ impl Star {
                 Some(Captures::Two(first, second))
             }
             Self::Many(parts) => {
+                // Memory is for keys that match.
+                if !self.matches(key) {
+                    return None;
+                }
                 let mut texts = arena.list(parts.len());
-                many(parts, key, |text| texts.push(text))
-                    .then(|| Captures::Many(texts.into_bump_slice()))
+                many(parts, key, |text| texts.push(text));
+                Some(Captures::Many(texts.into_bump_slice()))
             }
         }
     }

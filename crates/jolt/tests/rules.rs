@@ -548,21 +548,7 @@ fn squashing_a_copy_leaves_the_original() {
     );
 }
 
-// Bounds.
-
-#[test]
-fn a_specification_that_doubles_its_document_again_and_again_ends_with_an_error() {
-    let one = json!({"operation": "shift", "spec": {"@": ["a", "b"]}});
-    let jolt = Jolt::compile(&json!(vec![one; 100])).unwrap();
-    let error = jolt.transform(json!({"x": 1})).unwrap_err();
-    assert!(error.what.contains("too large") || error.what.contains("nested"), "{error}");
-}
-
-#[test]
-fn an_index_does_not_take_the_memory() {
-    fails("shift", r#"{"a": "x[2000000000]"}"#, r#"{"a": 1}"#);
-    fails("shift", r#"{"a": "x[@(1,a)]"}"#, r#"{"a": 2000000000}"#);
-}
+// Anything.
 
 fn keys() -> impl Strategy<Value = String> {
     prop_oneof![

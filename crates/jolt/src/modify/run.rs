@@ -41,7 +41,7 @@ struct Walk<'x, 'r, O> {
     arena: &'x Arena,
     steps: Steps<'x>,
     context: Option<Value<'x>>,
-    budget: &'r mut Budget,
+    budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
 
@@ -286,6 +286,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         match target {
             Target::Key(object, key) => {
                 let Some(slot) = object.slot(key) else {
+                    self.budget.text(key.len())?;
                     object.push_new(key, value);
                     return Ok(true);
                 };
@@ -336,7 +337,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     ) -> Result<Option<Value<'x>>, Fault> {
         match expression {
             Expression::Literal(literal) => {
-                self.budget.nodes(literal.nodes())?;
+                self.budget.weight(literal.weight())?;
                 Ok(Some(literal.value(self.arena)))
             }
             Expression::Nothing => Ok(None),

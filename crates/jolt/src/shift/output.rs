@@ -16,7 +16,7 @@ pub(super) fn below<'x>(
     slot: &Slot<'x>,
     segment: Segment<'x>,
     arena: &'x Arena,
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<Option<&'x Slot<'x>>, Fault> {
     match segment {
         Segment::Key(key) => in_object(slot, key, arena, budget),
@@ -30,7 +30,7 @@ pub(super) fn write<'x>(
     slot: &Slot<'x>,
     value: Value<'x>,
     arena: &'x Arena,
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<(), Fault> {
     match slot.get() {
         Value::Null => slot.set(value),
@@ -52,7 +52,7 @@ fn in_object<'x>(
     slot: &Slot<'x>,
     key: &'x str,
     arena: &'x Arena,
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<Option<&'x Slot<'x>>, Fault> {
     if slot.get().is_null() {
         slot.set(arena.object());
@@ -70,7 +70,7 @@ fn in_array<'x>(
     slot: &Slot<'x>,
     index: Option<usize>,
     arena: &'x Arena,
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<Option<&'x Slot<'x>>, Fault> {
     if slot.get().is_null() {
         slot.set(Value::Array(Array::of(arena, std::iter::empty())));

@@ -41,7 +41,7 @@ pub(super) fn run<'x, O: Observer<'x>>(
 struct Walk<'x, 'r, O> {
     stack: Stack<'x>,
     output: &'x Slot<'x>,
-    budget: &'r mut Budget,
+    budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
 
@@ -293,14 +293,13 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
 
     fn write(&mut self, key: KeyId, places: &'x [Place], data: Data<'x>) -> Result<(), Fault> {
         for place in places {
+            // Each part of a path is work, also of one that leads nowhere.
+            self.budget.steps(1 + place.path.elements.len())?;
             let Some(slot) = self.slot(place)? else { continue };
             let value = match data {
                 Data::Value(Some(value)) => self.budget.copy(value)?,
                 Data::Value(None) => Value::Null,
-                Data::Text(text) => {
-                    self.budget.nodes(1)?;
-                    Value::String(text)
-                }
+                Data::Text(text) => self.budget.copy(Value::String(text))?,
             };
             let before = slot.get();
             output::write(slot, value, self.stack.arena, self.budget)?;

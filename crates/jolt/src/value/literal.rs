@@ -1,7 +1,7 @@
 //! A value of a specification, kept apart from every arena so that threads can share it.
 
 use super::{Number, Object, Value};
-use crate::arena::Arena;
+use crate::{arena::Arena, budget::Weight};
 
 /// A value that belongs to a compiled specification.
 #[derive(Debug)]
@@ -58,14 +58,18 @@ impl Literal {
         }
     }
 
-    pub(crate) fn nodes(&self) -> usize {
+    pub(crate) fn weight(&self) -> Weight {
+        let mut weight = Weight { nodes: 1, text_bytes: 0 };
         match self {
-            Self::Array(items) => 1 + items.iter().map(Self::nodes).sum::<usize>(),
-            Self::Object(entries) => {
-                1 + entries.iter().map(|(_, value)| value.nodes()).sum::<usize>()
-            }
-            _ => 1,
+            Self::String(text) => weight.text_bytes = text.len(),
+            Self::Array(items) => items.iter().for_each(|item| weight += item.weight()),
+            Self::Object(entries) => entries.iter().for_each(|(key, value)| {
+                weight += Weight { nodes: 0, text_bytes: key.len() };
+                weight += value.weight();
+            }),
+            _ => {}
         }
+        weight
     }
 
     pub(crate) fn depth(&self) -> usize {

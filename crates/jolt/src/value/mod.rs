@@ -17,7 +17,7 @@ pub use array::Array;
 pub(crate) use literal::Literal;
 pub use object::Object;
 
-use crate::arena::Arena;
+use crate::{arena::Arena, budget::Weight};
 
 /// A JSON value.
 #[derive(Debug, Clone, Copy, Default)]
@@ -174,15 +174,27 @@ impl<'x> Value<'x> {
         }
     }
 
-    /// Scalars and containers in it, itself among them.
-    pub fn nodes(self) -> usize {
+    /// What it is charged as where it gets a place.
+    #[inline]
+    pub(crate) fn weight(self) -> Weight {
         match self {
-            Self::Array(array) => 1 + array.iter().map(Value::nodes).sum::<usize>(),
-            Self::Object(object) => {
-                1 + object.iter().map(|(_, value)| value.nodes()).sum::<usize>()
-            }
-            _ => 1,
+            Self::String(text) => Weight { nodes: 1, text_bytes: text.len() },
+            Self::Array(_) | Self::Object(_) => self.weight_of_all(),
+            _ => Weight { nodes: 1, text_bytes: 0 },
         }
+    }
+
+    fn weight_of_all(self) -> Weight {
+        let mut weight = Weight { nodes: 1, text_bytes: 0 };
+        match self {
+            Self::Array(array) => array.iter().for_each(|item| weight += item.weight()),
+            Self::Object(object) => object.iter().for_each(|(key, value)| {
+                weight += Weight { nodes: 0, text_bytes: key.len() };
+                weight += value.weight();
+            }),
+            _ => {}
+        }
+        weight
     }
 
     /// The value for a second place: from now on, changing it in one makes a copy.

@@ -151,10 +151,12 @@ impl Call {
         &self,
         arena: &'x Arena,
         arguments: &[Value<'x>],
-        budget: &mut Budget,
+        budget: &mut Budget<'x>,
     ) -> Result<Option<Value<'x>>, Fault> {
-        let size: usize = arguments.iter().map(|argument| argument.nodes()).sum();
-        budget.nodes(size)?;
+        // What it gives can hold any of its arguments.
+        for argument in arguments {
+            budget.weight(argument.weight())?;
+        }
         let value = self.value(arena, arguments, budget)?;
         if let Some(Value::String(text)) = value {
             budget.text(text.len())?;
@@ -166,7 +168,7 @@ impl Call {
         &self,
         arena: &'x Arena,
         arguments: &[Value<'x>],
-        budget: &mut Budget,
+        budget: &mut Budget<'x>,
     ) -> Result<Option<Value<'x>>, Fault> {
         let list = |of: fn(&[Value<'x>]) -> Option<Value<'x>>| match Shape::of(arena, arguments) {
             Shape::List(items) => of(&items),
@@ -195,7 +197,7 @@ impl Call {
                 Some((separator, items)) => Some(text::join(arena, separator, &items, budget)?),
                 None => None,
             },
-            Function::Split => text::split(arena, self.separator.as_ref(), arguments),
+            Function::Split => text::split(arena, self.separator.as_ref(), arguments, budget)?,
             Function::LeftPad => {
                 of_text(arena, arguments).and_then(|(s, items)| text::pad(arena, true, s, &items))
             }

@@ -1,7 +1,7 @@
 //! Functions on any value: conversions, sizes, and squashing.
 
 use super::Shape;
-use std::cell::Cell;
+use std::{cell::Cell, collections::HashMap, hash::RandomState};
 
 use crate::{
     arena::Arena,
@@ -83,8 +83,13 @@ pub(super) fn squash_duplicates<'x>(arena: &'x Arena, shape: Shape<'x>) -> Optio
         Shape::List(items) => items,
     };
     let mut kept = arena.list(items.len());
+    // Items by their hash; comparing each with all would take the square of their number.
+    let mut seen: HashMap<u64, Vec<Value<'x>>> = HashMap::new();
+    let hasher = RandomState::new();
     for item in items {
-        if !kept.iter().any(|before| java::equal(*before, item)) {
+        let alike = seen.entry(java::hash(item, &hasher)).or_default();
+        if !alike.iter().any(|before| java::equal(*before, item)) {
+            alike.push(item);
             kept.push(item.share());
         }
     }

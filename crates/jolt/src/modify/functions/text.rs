@@ -7,7 +7,7 @@ use crate::{
     arena::Arena,
     budget::{Budget, Fault},
     java,
-    limits::REGEX_BYTES_MAX,
+    limits::{REGEX_BYTES_MAX, REGEX_STEPS},
     value::{Number, Value},
 };
 
@@ -44,7 +44,7 @@ pub(super) fn trim<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
 pub(super) fn concat<'x>(
     arena: &'x Arena,
     items: &[Value<'x>],
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<Value<'x>, Fault> {
     let mut text = arena.growing(64);
     for item in items.iter().filter(|item| !item.is_null()) {
@@ -60,7 +60,7 @@ pub(super) fn join<'x>(
     arena: &'x Arena,
     separator: &str,
     items: &[Value<'x>],
-    budget: &mut Budget,
+    budget: &mut Budget<'x>,
 ) -> Result<Value<'x>, Fault> {
     let mut text = arena.growing(64);
     for (n, item) in items.iter().enumerate() {
@@ -127,7 +127,8 @@ pub(super) fn split<'x>(
     arena: &'x Arena,
     known: Option<&Regex>,
     arguments: &[Value<'x>],
-) -> Option<Value<'x>> {
+    budget: &mut Budget<'x>,
+) -> Result<Option<Value<'x>>, Fault> {
     let spread;
     let arguments = match arguments {
         [Value::Array(array)] => {
@@ -136,22 +137,24 @@ pub(super) fn split<'x>(
         }
         other => other,
     };
-    let [Value::String(text), rest @ ..] = arguments else { return None };
+    let [Value::String(text), rest @ ..] = arguments else { return Ok(None) };
     let compiled;
     let separator = match known.filter(|known| known.as_str() == *text) {
         Some(known) => known,
         None => {
-            compiled = separator(text).ok()?;
+            budget.steps(REGEX_STEPS)?;
+            let Ok(separator) = separator(text) else { return Ok(None) };
+            compiled = separator;
             &compiled
         }
     };
     let each = |item: Value<'x>| pieces(arena, separator, item).unwrap_or_else(|| item.share());
-    match rest {
+    Ok(match rest {
         [] => None,
         [Value::Array(array)] => Some(arena.array(array.iter().map(each))),
         [one] => pieces(arena, separator, *one),
         several => Some(arena.array(several.iter().map(|item| each(*item)))),
-    }
+    })
 }
 
 /// As Java's `split`: no empty strings at the end, none before a match of nothing at the
