@@ -14,50 +14,124 @@ import java.util.Map;
 /**
  * The Java library's side of the differential test: a line in, a line out.
  *
- * In: {"spec": chain, "inputs": [...]}. Out: null where the specification is refused, else
- * a list with, for each input, {"ok": output}, or {} where it fails; "aliased" where Java
- * shared a subtree or changed its input, which this library never does.
+ * In: {"spec": chain, "context": {...}, "inputs": [...]}. Out: null where the specification
+ * is refused, else a list with an object for each input: "ok" has the output, and is not
+ * there where the transform failed. "apart" is the output where it is another one when each
+ * operation gets a document of its own, null where it fails then. "aliased" says that one
+ * operation alone shared a subtree between two places or changed what it read, and "half"
+ * that a text has half of a surrogate pair: things that the other library never does.
  */
 public class Differential {
     public static void main(String[] arguments) throws Exception {
         BufferedReader in = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
         BufferedWriter out = new BufferedWriter(new OutputStreamWriter(System.out, StandardCharsets.UTF_8));
         for (String line = in.readLine(); line != null; line = in.readLine()) {
-            out.write(JsonUtils.toJsonString(answer(JsonUtils.jsonToMap(line))));
+            out.write(new Differential(JsonUtils.jsonToMap(line)).answer());
             out.write('\n');
             if (!in.ready()) out.flush();
         }
         out.flush();
     }
 
-    private static Object answer(Map<String, Object> request) {
-        Chainr chainr;
-        try {
-            chainr = Chainr.fromSpec(request.get("spec"));
-        } catch (Throwable refused) {
-            return null;
-        }
-        List<Object> answers = new ArrayList<>();
-        for (Object input : (List<?>) request.get("inputs")) answers.add(one(chainr, input));
-        return answers;
+    private final List<?> spec;
+    private final Map<String, Object> context;
+    private final List<?> inputs;
+    private boolean aliased;
+
+    @SuppressWarnings("unchecked")
+    private Differential(Map<String, Object> request) {
+        spec = (List<?>) request.get("spec");
+        context = (Map<String, Object>) request.get("context");
+        inputs = (List<?>) request.get("inputs");
     }
 
-    private static Object one(Chainr chainr, Object input) {
-        Map<String, Object> answer = new LinkedHashMap<>();
-        String before = JsonUtils.toJsonString(input);
+    private String answer() {
         try {
-            Object output = chainr.transform(input);
-            boolean ownsInput = output == input;
-            boolean shared = isShared(output, new IdentityHashMap<>());
-            // Text at once: a later look must not see a later change.
-            answer.put("ok", JsonUtils.jsonToObject(JsonUtils.toJsonString(output)));
-            if (shared || (!ownsInput && !before.equals(JsonUtils.toJsonString(input)))) answer.put("aliased", true);
-        } catch (StackOverflowError cycle) {
-            answer.put("aliased", true);
-        } catch (Throwable failed) {
-            answer.clear();
+            compile();
+        } catch (Throwable refused) {
+            return "null";
         }
-        return answer;
+        List<String> answers = new ArrayList<>();
+        for (Object input : inputs) answers.add(one(input));
+        return "[" + String.join(",", answers) + "]";
+    }
+
+    /** A specification has state: what it puts into a document is changed with it. */
+    private Chainr compile() {
+        return Chainr.fromSpec(copy(spec));
+    }
+
+    private String one(Object input) {
+        aliased = false;
+        String whole = whole(input);
+        String apart = apart(input);
+        List<String> parts = new ArrayList<>();
+        if (whole != null) parts.add("\"ok\":" + whole);
+        if (!String.valueOf(apart).equals(String.valueOf(whole))) parts.add("\"apart\":" + apart(apart));
+        if (aliased) parts.add("\"aliased\":true");
+        if (hasHalf(whole) || hasHalf(apart)) parts.add("\"half\":true");
+        return "{" + String.join(",", parts) + "}";
+    }
+
+    private static String apart(String output) {
+        return output == null ? "null" : "[" + output + "]";
+    }
+
+    private String whole(Object input) {
+        try {
+            return JsonUtils.toJsonString(compile().transform(copy(input), copyOfContext()));
+        } catch (StackOverflowError cycle) {
+            aliased = true;
+            return null;
+        } catch (Throwable failed) {
+            return null;
+        }
+    }
+
+    private String apart(Object input) {
+        try {
+            Object value = input;
+            for (int n = 0; n < spec.size(); n++) value = operation(n, copy(value));
+            return JsonUtils.toJsonString(value);
+        } catch (StackOverflowError cycle) {
+            aliased = true;
+            return null;
+        } catch (Throwable failed) {
+            return null;
+        }
+    }
+
+    private Object operation(int n, Object own) {
+        String before = JsonUtils.toJsonString(own);
+        Object output = null;
+        try {
+            output = compile().transform(n, n + 1, own, copyOfContext());
+            return output;
+        } finally {
+            boolean changed = output != own && !before.equals(JsonUtils.toJsonString(own));
+            // What two places of a shift's output share, nothing can have changed.
+            boolean shared = output == own && isShared(output, new IdentityHashMap<>());
+            aliased |= changed || shared;
+        }
+    }
+
+    @SuppressWarnings("unchecked")
+    private Map<String, Object> copyOfContext() {
+        return (Map<String, Object>) copy(context);
+    }
+
+    private static Object copy(Object value) {
+        if (value instanceof Map) {
+            Map<Object, Object> copy = new LinkedHashMap<>();
+            ((Map<?, ?>) value).forEach((key, below) -> copy.put(key, copy(below)));
+            return copy;
+        }
+        if (value instanceof List) {
+            List<Object> copy = new ArrayList<>();
+            ((List<?>) value).forEach(below -> copy.add(copy(below)));
+            return copy;
+        }
+        return value;
     }
 
     private static boolean isShared(Object value, IdentityHashMap<Object, Boolean> seen) {
@@ -66,5 +140,10 @@ public class Differential {
         Iterable<?> below = value instanceof Map ? ((Map<?, ?>) value).values() : (List<?>) value;
         for (Object child : below) if (isShared(child, seen)) return true;
         return false;
+    }
+
+    private static boolean hasHalf(String text) {
+        if (text == null) return false;
+        return text.codePoints().anyMatch(c -> c >= Character.MIN_SURROGATE && c <= Character.MAX_SURROGATE);
     }
 }

@@ -10,7 +10,7 @@ use crate::{
     error::Report,
     explain::{Action, Observer, Step},
     java,
-    key::{self, Key},
+    key::Key,
     keys::KeyId,
     star::Star,
     value::{Object, Slot, Value, own_array, own_object},
@@ -26,7 +26,7 @@ pub(crate) struct Cardinality {
 #[derive(Debug)]
 struct Composite {
     at: Option<Leaf>,
-    /// By the key as it is written; stars among them match their own text, too.
+    /// By the key as it is written; `@` is found in a document by its own text, too.
     literals: Vec<(Box<str>, Node)>,
     stars: Vec<(Star, Node)>,
 }
@@ -89,19 +89,23 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
     let mut whole = true;
     for (text, right) in spec.iter() {
         let entry = report.below(text, |report| {
-            let key = match key::parse_plain(text) {
-                _ if text.contains('@') && text != "@" => {
-                    Err(format!("key {text:?} has an \"@\", which stands alone"))
+            let key = match text {
+                "@" => Key::At,
+                _ if text.contains('@') => {
+                    report.tell(format!("key {text:?} has an \"@\", which stands alone"));
+                    return None;
                 }
-                _ if text.contains('@') => Ok(Key::At),
-                parsed => parsed,
+                _ if text.contains('*') => Key::Star(Star::lazy(text)),
+                _ => Key::Literal(text.into()),
             };
-            let key = key.map_err(|why| report.tell(why)).ok()?;
             Some((key, node(right, report)?))
         });
         match entry {
             None => whole = false,
-            Some((Key::At, Node::Leaf(leaf))) => at = Some(leaf),
+            Some((Key::At, Node::Leaf(leaf))) => {
+                at = Some(leaf);
+                literals.push((text.into(), Node::Leaf(leaf)));
+            }
             Some((Key::At, Node::Composite(..))) => {
                 report.below(text, |report| report.tell("\"@\" cannot have keys below it"));
                 whole = false;
@@ -188,8 +192,9 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             }
             Value::Null => Ok(()),
             scalar => match spec.find(java::text(self.arena, scalar)) {
-                Some(Node::Leaf(_)) => Err(not_of_an_object("a scalar")),
-                _ => Ok(()),
+                Some(Node::Composite(_, composite)) if composite.at.is_none() => Ok(()),
+                Some(_) => Err(not_of_an_object("a scalar")),
+                None => Ok(()),
             },
         }
     }

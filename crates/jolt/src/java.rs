@@ -58,9 +58,10 @@ pub(crate) fn double(value: f64) -> Printed {
         return Printed::of(format_args!("{value:?}"));
     }
     let text = Printed::of(format_args!("{value:e}"));
+    // Java prints two digits at least, and of those the nearest: 4.9E-324, not 5.0E-324.
+    let text = if text.contains('.') { text } else { Printed::of(format_args!("{value:.1e}")) };
     let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
-    let point = if digits.contains('.') { "" } else { ".0" };
-    Printed::of(format_args!("{digits}{point}E{exponent}"))
+    Printed::of(format_args!("{digits}E{exponent}"))
 }
 
 /// `String.valueOf`: of an object `{a=1, b=2}`, of an array `[1, 2]`.
@@ -250,6 +251,8 @@ mod tests {
             (123_456.789, "123456.789"),
             (-2.5e20, "-2.5E20"),
             (f64::MAX, "1.7976931348623157E308"),
+            (5e-324, "4.9E-324"),
+            (2e23, "2.0E23"),
         ] {
             assert_eq!(&*double(value), expected);
         }

@@ -265,6 +265,8 @@ impl Transpose {
 fn element(piece: &str, path: &str) -> Result<Element, String> {
     let (key, _) = key::parse(piece)?;
     match key {
+        // In the reference escaping does not help: the step is chosen by the unescaped text.
+        Key::Literal(text) if *text == *"[]" => Ok(Element::Append),
         Key::Literal(text) => Ok(Element::Literal(text)),
         Key::Amp(tokens) => Ok(Element::Amp(tokens)),
         Key::Dollar(reference) => Ok(Element::Dollar(reference)),

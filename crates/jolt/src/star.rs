@@ -66,6 +66,18 @@ impl Star {
         }
     }
 
+    /// Reads a key as `cardinality` does: there two stars are a regular expression, too.
+    pub(crate) fn lazy(key: &str) -> Self {
+        let mut parts: Vec<Box<str>> = key.split('*').map(Into::into).collect();
+        match &mut parts[..] {
+            [prefix, suffix] if prefix.is_empty() && suffix.is_empty() => Self::All,
+            [prefix, suffix] => {
+                Self::One { prefix: std::mem::take(prefix), suffix: std::mem::take(suffix) }
+            }
+            _ => Self::Many(parts),
+        }
+    }
+
     /// Which of several matching keys comes first; the smallest does.
     pub(crate) const fn priority(&self) -> u8 {
         match self {
@@ -129,10 +141,13 @@ fn two<'k>(key: &'k str, prefix: &str, middle: &str, suffix: &str) -> Option<(&'
     Some((&inner[..at], &inner[at + middle.len()..]))
 }
 
-/// Each star takes as little as lets its next literal match; the last one takes the rest.
+/// Each star takes as little as lets its next literal match; the last one takes the rest,
+/// up to a line break that ends the key.
 fn many<'k>(parts: &[Box<str>], key: &'k str, mut captured: impl FnMut(&'k str)) -> bool {
     let [first, middles @ .., last] = parts else { return false };
-    let Some(mut rest) = between(key, first, last) else { return false };
+    let ended = key.strip_suffix("\r\n").or_else(|| key.strip_suffix(breaks)).unwrap_or(key);
+    let inner = between(ended, first, last).or_else(|| between(key, first, last));
+    let Some(mut rest) = inner else { return false };
     for middle in middles {
         let Some(skipped) = rest.chars().next().map(char::len_utf8) else { return false };
         let Some(at) = rest[skipped..].find(&**middle) else { return false };
@@ -184,7 +199,18 @@ mod tests {
         let found = captured("*.*.*", "a.b.c.d");
         assert_eq!(found, Some(vec!["a".into(), "b".into(), "c.d".into()]));
         assert_eq!(captured("*.*.*", "a.b\n.c"), None);
+        let found = captured("*.*.*", "a.b.c\n");
+        assert_eq!(found, Some(vec!["a".into(), "b".into(), "c".into()]));
         assert_eq!(captured("a*b*c*d", "axbycz"), None);
+    }
+
+    #[test]
+    fn cardinality_takes_two_stars_for_a_regular_expression() {
+        let (arena, star) = (Arena::new(), Star::lazy("a**"));
+        let captures = star.captures(&arena, "axyz").unwrap();
+        assert_eq!((captures.get(1), captures.get(2)), (Some("x"), Some("yz")));
+        assert_eq!(Star::lazy("*"), Star::All);
+        assert!(!Star::lazy("a*").matches("a"));
     }
 
     #[test]

@@ -275,6 +275,31 @@ fn shift_makes_a_list_of_a_second_value_and_drops_what_does_not_fit() {
 }
 
 #[test]
+fn shift_tells_a_reference_out_of_range_also_where_nothing_would_be_written() {
+    fails("shift", r#"{"1": "0.&(0,1)", "*": "[].a"}"#, r#"["x", "y"]"#);
+}
+
+#[test]
+fn shift_matches_no_key_in_brackets() {
+    shift(r#"{"[0]": "x"}"#, r#"["a"]"#, "null");
+    shift(r#"{"[0]": "x", "0": "y"}"#, r#"["a"]"#, r#"{"y":"a"}"#);
+    refused("shift", r#"{"[0]": "x", "*": "y"}"#, "cannot stand beside");
+    fails("shift", r#"{"[&1]": "x"}"#, r#"{"a": 1}"#);
+}
+
+#[test]
+fn shift_refuses_a_key_of_alternatives_without_a_name() {
+    refused("shift", r#"{"||": "x"}"#, "names nothing");
+    shift(r#"{"||": 1, "a": "x"}"#, r#"{"a": 1}"#, r#"{"x":1}"#);
+}
+
+#[test]
+fn shift_escapes_brackets_but_not_empty_ones() {
+    shift(r#"{"a": "\\[0]"}"#, r#"{"a": 1}"#, r#"{"[0]":1}"#);
+    shift(r#"{"a": "\\[]"}"#, r#"{"a": 1}"#, "[1]");
+}
+
+#[test]
 fn shift_escapes_give_special_characters() {
     shift(r#"{"\\@a": "x"}"#, r#"{"@a": 1}"#, r#"{"x":1}"#);
     shift(r#"{"a": "x\\.y"}"#, r#"{"a": 1}"#, r#"{"x.y":1}"#);
@@ -375,6 +400,15 @@ fn cardinality_makes_one_of_many_and_many_of_one() {
         r#"{"a":{"x":1}}"#,
     );
     fails("cardinality", r#"{"0": "ONE"}"#, "[1]");
+    fails("cardinality", r#"{"0": {"@": "ONE"}}"#, "0");
+    check("cardinality", r#"{"a**": "MANY"}"#, r#"{"abc": 1, "ab": 2}"#, r#"{"ab":2,"abc":[1]}"#);
+    check(
+        "cardinality",
+        r#"{"a": {"@": "ONE"}}"#,
+        r#"{"a": {"@": [1, 2]}}"#,
+        r#"{"a":{"@":[1,2]}}"#,
+    );
+    check("cardinality", r#"{"a": {"@": "ONE"}}"#, r#"{"a": [{"@": [1, 2]}]}"#, r#"{"a":{"@":1}}"#);
     fails("cardinality", r#"{"a": {"x": "ONE"}}"#, r#"{"a": "x"}"#);
     refused("cardinality", r#"{"a": "TWO"}"#, "ONE or MANY");
     refused("cardinality", "{}", "says nothing");
@@ -411,6 +445,7 @@ fn modify_makes_containers_and_lengthens_lists() {
         r#"{"a":{"b":{"c":1}},"l":[null,2]}"#,
     );
     overwrite(r#"{"l": {"[1]": 9, "[3]?": 9}}"#, r#"{"l": [1]}"#, r#"{"l":[1,9]}"#);
+    overwrite(r#"{"[0]": 8, "[1]": 9, "[00]": 7}"#, "[]", "[7,9]");
     refused("modify-overwrite-beta", r#"{"[0]": 1, "a": 2}"#, "beside each other");
     refused("modify-overwrite-beta", r#"{"": 1}"#, "empty key");
     refused("modify-overwrite-beta", r#"{"[1000000000]": 1}"#, "too large");
@@ -465,6 +500,8 @@ fn modify_functions_that_fail_or_that_nobody_knows_leave_things_alone() {
         r#"{"a":"x","b":1,"c":5}"#,
     );
     refused("modify-overwrite-beta", r#"{"a": "=f)"}"#, "lacks");
+    refused("modify-overwrite-beta", r#"{"a": "=size("}"#, "lacks");
+    refused("modify-overwrite-beta", r#"{"a": "=size(')"}"#, "single quote");
 }
 
 #[test]
@@ -536,6 +573,18 @@ fn each_function_does_what_its_name_says() {
         ("=isNull(@(1,v))", "1", "-"),
     ] {
         assert_eq!(function(call, v), expected, "{call} of {v}");
+    }
+}
+
+#[test]
+fn the_current_value_is_squashed_whatever_the_mode() {
+    for (operation, spec) in [
+        ("modify-default-beta", r#"{"v": "=squashNulls"}"#),
+        ("modify-define-beta", r#"{"*": "=recursivelySquashNulls"}"#),
+        ("modify-overwrite-beta", r#"{"_v": "=squashNulls"}"#),
+    ] {
+        check(operation, spec, r#"{"v": [1, null]}"#, r#"{"v":[1]}"#);
+        check(operation, spec, r#"{"v": null}"#, r#"{"v":null}"#);
     }
 }
 

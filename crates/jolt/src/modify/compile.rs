@@ -45,7 +45,11 @@ pub(super) fn composite(
                     if !only_present {
                         length = length.max(index + 1);
                     }
-                    literals.push(entry("", index));
+                    // `[0]` and `[00]` are one place, which keeps its turn.
+                    match literals.iter_mut().find(|entry: &&mut Entry| entry.index == index) {
+                        Some(before) => *before = entry("", index),
+                        None => literals.push(entry("", index)),
+                    }
                 }
                 LeftKey::Literal(key) => {
                     named = Some(canonical);
@@ -164,7 +168,9 @@ fn function(text: &str) -> Result<Expression, String> {
     };
     // The reference takes whatever stands last for the closing parenthesis.
     let mut chars = inner.chars();
-    chars.next_back();
+    if chars.next_back().is_none() {
+        return Err(format!("function {text:?} lacks its \")\""));
+    }
     let texts = arguments(chars.as_str());
     let mut operands =
         texts.iter().map(|text| operand(text, true)).collect::<Result<Vec<_>, _>>()?;
@@ -220,6 +226,9 @@ fn operand(text: &str, of_function: bool) -> Result<Expression, String> {
             _ => Err(format!("{text:?} must end where its \"@(…)\" ends")),
         };
     }
+    if of_function && text == "'" {
+        return Err("an argument is a single quote; write '' for an empty text".to_owned());
+    }
     let literal = if of_function { argument(text) } else { Literal::String(text.into()) };
     Ok(Expression::Literal(literal))
 }
@@ -229,8 +238,8 @@ fn argument(text: &str) -> Literal {
     if text.is_empty() {
         return Literal::Null;
     }
-    if text.len() >= 2 && text.starts_with('\'') && text.ends_with('\'') {
-        return Literal::String(text[1..text.len() - 1].into());
+    if let Some(quoted) = text.strip_prefix('\'').and_then(|text| text.strip_suffix('\'')) {
+        return Literal::String(quoted.into());
     }
     if text.eq_ignore_ascii_case("true") || text.eq_ignore_ascii_case("false") {
         return Literal::Bool(text.eq_ignore_ascii_case("true"));

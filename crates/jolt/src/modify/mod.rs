@@ -91,6 +91,17 @@ enum Expression {
     On(Call, Vec<Self>),
 }
 
+impl Expression {
+    /// When its value is written, in an entry of this mode. The current value is squashed
+    /// where it stands, whatever the mode, as in the reference.
+    fn mode(&self, mode: Mode) -> Mode {
+        match self {
+            Self::OnCurrent(call) if call.squashes() => Mode::Overwrite,
+            _ => mode,
+        }
+    }
+}
+
 impl Modify {
     pub(crate) fn compile(spec: Value<'_>, mode: Mode, report: &mut Report) -> Option<Self> {
         match spec {

@@ -222,15 +222,17 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         match &entry.node {
             Node::Leaf(expressions) => {
                 self.steps.steps.push(Level { slot, matched });
-                let value = self.first(expressions, present);
+                let found = self.first(expressions, present);
                 self.steps.steps.pop();
-                let value = value?;
-                let writes = match value {
-                    Some(value) => self.set(target, entry.mode, value)?,
+                let found = found?;
+                let writes = match found {
+                    Some((expression, value)) => {
+                        self.set(target, expression.mode(entry.mode), value)?
+                    }
                     None => false,
                 };
                 let action = if writes { Action::Modified } else { Action::Kept };
-                self.observer.tell(entry.id, action, value);
+                self.observer.tell(entry.id, action, found.map(|(_, value)| value));
                 Ok(())
             }
             Node::Composite(spec) => {
@@ -316,15 +318,15 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         }
     }
 
-    /// The first expression that gives a value.
+    /// The first expression that gives a value, with it.
     fn first(
         &mut self,
         expressions: &'x [Expression],
         present: bool,
-    ) -> Result<Option<Value<'x>>, Fault> {
+    ) -> Result<Option<(&'x Expression, Value<'x>)>, Fault> {
         for expression in expressions {
             if let Some(value) = self.evaluate(expression, present)? {
-                return Ok(Some(value));
+                return Ok(Some((expression, value)));
             }
         }
         Ok(None)

@@ -57,9 +57,22 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
                 Key::Star(star) => {
                     computed.push((star.priority(), canonical, Computed::Star(star), node));
                 }
-                Key::Array(_) => computed.push((0, canonical, Computed::Never, node)),
+                Key::Array(element) => {
+                    computed.push((0, canonical, Computed::Index(element), node));
+                }
             }
         }
+    }
+    if whole && specials.is_empty() && literals.is_empty() && computed.is_empty() {
+        report.tell("a key of nothing but \"|\" names nothing");
+        return None;
+    }
+    let index = computed.iter().find(|(_, _, key, _)| matches!(key, Computed::Index(_)));
+    if let Some((_, key, ..)) = index.filter(|_| computed.len() > 1) {
+        report.tell(format!(
+            "key {key:?} cannot stand beside keys with \"*\" or \"&\"; an item of a list is named by its number alone"
+        ));
+        return None;
     }
     computed.sort_by(|(a, a_key, ..), (b, b_key, ..)| {
         let longer_first = java::length(b_key).cmp(&java::length(a_key));
@@ -79,7 +92,7 @@ fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
     }
     let meets = |(key, _): &(Computed, Node)| match key {
         Computed::Star(star) => literals.iter().any(|literal| star.matches(&literal.key)),
-        Computed::Amp(_) | Computed::Never => true,
+        Computed::Amp(_) | Computed::Index(_) => true,
     };
     if computed.iter().any(meets) { Order::Document } else { Order::LiteralsThenComputed }
 }

@@ -13,7 +13,7 @@ use crate::{
     explain::Observer,
     key::Reference,
     keys::KeyId,
-    path::{Path, Token, Transpose},
+    path::{Element, Path, Token, Transpose},
     star::Star,
     value::Value,
 };
@@ -57,8 +57,8 @@ enum Special {
 enum Computed {
     Amp(Vec<Token>),
     Star(Star),
-    /// `[…]` on the left: the reference never lets it match.
-    Never,
+    /// `[…]` on the left: the reference never lets it match, but it must have an index.
+    Index(Element),
 }
 
 /// What is done with a value whose key matched.

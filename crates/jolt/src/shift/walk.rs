@@ -207,7 +207,11 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                 Computed::Amp(tokens) => {
                     key.is(path::join(tokens, &self.stack)?).then_some(Captures::None)
                 }
-                Computed::Never => None,
+                Computed::Index(element) => {
+                    let missing = || Fault("a key in brackets has no index here".to_owned());
+                    element.evaluate(&self.stack)?.ok_or_else(missing)?;
+                    None
+                }
             };
             if let Some(captures) = captures {
                 return self.matched(node, Matched::new(key, captures), value);
@@ -324,14 +328,19 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         }
         let mut slot = self.output;
         self.observer.begin_write();
-        for element in &place.path.elements {
+        let mut elements = place.path.elements.iter();
+        while let Some(element) = elements.next() {
             let Some(segment) = element.evaluate(&self.stack)? else { return Ok(None) };
             match output::below(slot, segment, arena, self.budget)? {
                 Some(below) => {
                     self.observer.go_down(segment, slot.get());
                     slot = below;
                 }
-                None => return Ok(None),
+                None => {
+                    // A reference out of range is an error in a write that is dropped, too.
+                    elements.try_for_each(|element| element.evaluate(&self.stack).map(drop))?;
+                    return Ok(None);
+                }
             }
         }
         Ok(Some(slot))

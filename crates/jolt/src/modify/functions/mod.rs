@@ -145,6 +145,11 @@ impl Call {
         Ok(Some(Self { function: *function, separator }))
     }
 
+    /// Whether it takes the nulls out of its argument itself.
+    pub(super) fn squashes(&self) -> bool {
+        matches!(self.function, Function::SquashNulls | Function::RecursivelySquashNulls)
+    }
+
     /// The function's value; `None` leaves what was there. What it has in common with
     /// the arguments is marked as shared.
     pub(super) fn apply<'x>(
