@@ -202,7 +202,7 @@ class Bench:
                     for codec in ("none", "lz4"):
                         for partitions in (1, 12):
                             for producers in (1, 8):
-                                records = int((1_500_000 if size == 100 else 400_000) * scale)
+                                records = int((3_000_000 if size == 100 else 600_000) * scale)
                                 key = (size, codec, partitions, producers)
                                 self.results[key] = [
                                     self.cell(server, *key, records) for server in servers]

@@ -174,6 +174,8 @@ impl Consume {
             .set("enable.auto.commit", "false")
             .set("fetch.message.max.bytes", "4194304")
             .set("queued.min.messages", "200000")
+            // With the default of a second a full queue stops the client that long.
+            .set("fetch.queue.backoff.ms", "1")
             .create()?;
         let started = Instant::now();
         consumer.assign(&from_the_beginning(&consumer, &self.place.topic)?)?;

@@ -1,4 +1,14 @@
 """Why a test of another library's suite fails with Courant, by suite and test: each looked
-into. Empty while none does."""
+into, and run against Apache Kafka too."""
 
-REASONS = {}
+NODE = "wants a broker with the id 0, at port 9092; fails with any other, Apache Kafka's too"
+
+REASONS = {
+    ("rdkafka", "test_configs"): NODE,
+    ("rdkafka", "test_topics"): NODE,
+    ("rdkafka", "test_metadata"): NODE,
+    ("rdkafka", "test_base_producer_timeout"): "wants that making a topic takes longer than the 100 ms that its records may wait; "
+    "here they are delivered",
+    ("rdkafka", "test_produce_consume_message_queue_nonempty_callback"): "a race within librdkafka, before it has asked any broker: its "
+    "own barrier reaches the queue after the callback is set (2 of 12 runs; 0 of 12 with Apache Kafka)",
+}

@@ -9,7 +9,7 @@ use reqwest::StatusCode;
 use serde_json::{Value, json};
 use support::{
     Courant, courant, courant_ok,
-    kafka::{has_kcat, kcat},
+    kafka::{has_kcat, kcat, try_kcat},
     root,
 };
 use tempfile::tempdir;
@@ -85,6 +85,32 @@ pipelines:
         .collect();
     found.sort_unstable();
     assert_eq!(found, (0..1_000).map(|n| n * 2).collect::<Vec<_>>());
+    assert_eq!(running.stop(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_a_client_names_is_created_as_the_flags_say() {
+    if !has_kcat() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let file = root().join("examples/messages/courant.yaml");
+    let start = |name: &str, flags: &[&str]| {
+        let flags = [&["--kafka-port", "0"], flags].concat();
+        let data = folder.path().join(name);
+        Courant::try_start_with(&file, &data, &flags, &[]).expect("it starts")
+    };
+    let running = start("three", &["--kafka-num-partitions", "3"]);
+    kcat(&["-P", "-b", &running.kafka, "-t", "fresh"], "one\n");
+    let said = kcat(&["-L", "-b", &running.kafka, "-t", "fresh"], "");
+    assert!(said.contains("with 3 partitions"), "{said}");
+    assert_eq!(running.stop(), Some(0));
+
+    let running = start("none", &["--kafka-auto-create", "false"]);
+    let produce = ["-P", "-b", &running.kafka, "-t", "fresh"];
+    let soon = ["-X", "message.timeout.ms=3000", "-X", "topic.metadata.propagation.max.ms=500"];
+    let refused = try_kcat(&[&produce[..], &soon].concat(), "one\n").unwrap_err();
+    assert!(refused.contains("fresh") || refused.contains("Unknown topic"), "{refused}");
     assert_eq!(running.stop(), Some(0));
 }
 

@@ -34,6 +34,12 @@ pub(crate) const CALL: Duration = Duration::from_millis(KAFKA_CALL_MS_MAX);
 /// Time between two tries of one question.
 const TRY_AGAIN: Duration = Duration::from_millis(100);
 
+/// Wait for a first answer, after which it is asked whether a broker refused us.
+const GREETING: Duration = Duration::from_millis(500);
+
+/// Events that are looked through for a refusal.
+const EVENTS: usize = 64;
+
 /// A client that reads, or asks.
 pub(crate) type Reader = BaseConsumer<Context>;
 
@@ -79,15 +85,7 @@ impl Core {
         // Nobody reads this client's log; the failures reach the caller anyway.
         admin.set_log_level(RDKafkaLogLevel::Emerg);
         let admin = admin.create_with_context(context()).map_err(|error| failed(&error))?;
-        let id = latest.client().fetch_cluster_id(CALL).ok_or_else(|| {
-            let why = "no broker answers; check the addresses, TLS and credentials".to_owned();
-            LogError::Cluster {
-                action: action.to_owned(),
-                cluster: Arc::clone(&cluster),
-                why,
-                retryable: true,
-            }
-        })?;
+        let id = greet(&latest, &cluster, action)?;
         drain(&latest);
         Ok(Self {
             producers: Producers::new(Arc::clone(&cluster)),
@@ -150,6 +148,33 @@ impl Core {
 impl std::fmt::Debug for Core {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Core").field("cluster", &self.cluster).finish_non_exhaustive()
+    }
+}
+
+/// Asks for the cluster's id until somebody answers, within the bound of one call; not
+/// again where certificates or credentials are refused. Blocks.
+fn greet(reader: &Reader, cluster: &Arc<str>, action: &str) -> Result<String, LogError> {
+    let until = Instant::now() + CALL;
+    loop {
+        if let Some(id) = reader.client().fetch_cluster_id(GREETING) {
+            return Ok(id);
+        }
+        // Every poll takes one event, a line of the log too, which it hides.
+        for _ in 0..EVENTS {
+            if let Some(Err(error)) = reader.poll(Duration::ZERO)
+                && code_of(&error).is_some_and(is_rejection)
+            {
+                return Err(failure(cluster, action, &error));
+            }
+        }
+        if Instant::now() >= until {
+            return Err(LogError::Cluster {
+                action: action.to_owned(),
+                cluster: Arc::clone(cluster),
+                why: "no broker answers; check the addresses, TLS and credentials".to_owned(),
+                retryable: true,
+            });
+        }
     }
 }
 
@@ -267,6 +292,12 @@ pub(crate) fn is_retryable(code: RDKafkaErrorCode) -> bool {
             | Code::UnstableOffsetCommit
             | Code::ThrottlingQuotaExceeded
     )
+}
+
+/// Whether a broker was reached and would not speak with us.
+const fn is_rejection(code: RDKafkaErrorCode) -> bool {
+    use RDKafkaErrorCode as Code;
+    matches!(code, Code::SSL | Code::Authentication | Code::SaslAuthenticationFailed)
 }
 
 fn remedy(code: RDKafkaErrorCode) -> Option<&'static str> {

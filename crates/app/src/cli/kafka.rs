@@ -6,7 +6,9 @@ use std::{
     str::FromStr,
 };
 
-use courant_broker::{ClientCertificate, SecurityConfig, TlsConfig};
+use clap::ArgAction;
+use courant_broker::{AutoCreation, ClientCertificate, SecurityConfig, TlsConfig};
+use courant_model::limits::PARTITIONS_PER_TOPIC_MAX;
 use courant_pipeline::config::{LoadOptions, load_values};
 
 use crate::{error::Failure, server::KafkaListen};
@@ -30,6 +32,15 @@ pub(crate) struct KafkaFlags {
     /// Host and port that clients are told to connect to [default: where they did connect]
     #[arg(long, value_name = "HOST:PORT", value_parser = host_and_port)]
     kafka_advertised: Option<(String, u16)>,
+
+    /// Whether a topic is created when a client names one that is not there
+    #[arg(long, value_name = "BOOLEAN", default_value_t = true, action = ArgAction::Set)]
+    kafka_auto_create: bool,
+
+    /// Partitions of a topic whose creator does not say how many
+    #[arg(long, value_name = "COUNT", default_value_t = 1,
+          value_parser = clap::value_parser!(i32).range(1..=i64::from(PARTITIONS_PER_TOPIC_MAX)))]
+    kafka_num_partitions: i32,
 
     /// File of users, access rules, TLS and quotas; docs/kafka.md describes it
     #[arg(long, value_name = "FILE")]
@@ -98,7 +109,9 @@ impl KafkaFlags {
         }
         let or_free = around.is_demo && self.kafka_port.is_none();
         let advertised = self.kafka_advertised.clone();
-        Ok(Some(KafkaListen { address, port, or_free, advertised, security }))
+        let auto_creation =
+            AutoCreation { enabled: self.kafka_auto_create, partitions: self.kafka_num_partitions };
+        Ok(Some(KafkaListen { address, port, or_free, advertised, security, auto_creation }))
     }
 
     /// The file of users, with the flags about TLS over it.

@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use courant_broker::{BrokerOptions, Security, SecurityConfig};
+use courant_broker::{AutoCreation, BrokerOptions, Security, SecurityConfig};
 use courant_log::EmbeddedLog;
 use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
@@ -29,6 +29,7 @@ pub(crate) struct KafkaListen {
     pub(crate) or_free: bool,
     pub(crate) advertised: Option<(String, u16)>,
     pub(crate) security: SecurityConfig,
+    pub(crate) auto_creation: AutoCreation,
 }
 
 /// A port that was taken, on which nobody is answered yet.
@@ -60,7 +61,9 @@ impl KafkaListen {
             .and_then(|opened| opened.map_err(|error| error.to_string()))
             .map_err(Failure::Failed)?;
         let (advertised, security) = (self.advertised, Arc::new(security));
-        let options = BrokerOptions { advertised, security, ..BrokerOptions::default() };
+        let auto_creation = self.auto_creation;
+        let options =
+            BrokerOptions { advertised, security, auto_creation, ..BrokerOptions::default() };
         Ok(Taken { listener, options })
     }
 

@@ -23,8 +23,14 @@ fn skip(why: &str) -> bool {
     false
 }
 
-/// Runs kcat with an input; answers what it printed.
+/// Runs kcat, which must succeed, with an input; answers what it printed.
 pub(crate) fn kcat(arguments: &[&str], input: &str) -> String {
+    try_kcat(arguments, input)
+        .unwrap_or_else(|errors| panic!("kcat {arguments:?} failed: {errors}"))
+}
+
+/// Runs kcat with an input; answers what it printed, or its errors.
+pub(crate) fn try_kcat(arguments: &[&str], input: &str) -> Result<String, String> {
     let mut child = Command::new("kcat")
         .args(arguments)
         .stdin(Stdio::piped())
@@ -37,10 +43,12 @@ pub(crate) fn kcat(arguments: &[&str], input: &str) -> String {
     // From a thread of its own, so that neither side waits for the other.
     let writer = std::thread::spawn(move || stdin.write_all(input.as_bytes()));
     let output = child.wait_with_output().expect("kcat ends");
-    writer.join().expect("the writer ends").expect("kcat takes its input");
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "kcat {arguments:?} failed: {errors}");
-    String::from_utf8(output.stdout).expect("UTF-8")
+    // A kcat that gives up closes its input early.
+    let _ = writer.join().expect("the writer ends");
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    Ok(String::from_utf8(output.stdout).expect("UTF-8"))
 }
 
 /// A real Kafka cluster in a folder; stopped when dropped.
@@ -53,13 +61,20 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Starts a cluster; `None`: the test is skipped, and the reason was printed.
     pub(crate) fn start(folder: &Path, nodes: u32) -> Option<Self> {
+        Self::start_with(folder, nodes, &[])
+    }
+
+    /// As [`Cluster::start`], with lines for its `server.properties`.
+    pub(crate) fn start_with(folder: &Path, nodes: u32, settings: &[&str]) -> Option<Self> {
         let jars = script(&["jars"]);
         if let Err(why) = jars {
             skip(&format!("Apache Kafka is not to be had: {why}"));
             return None;
         }
         let text = folder.to_str().expect("UTF-8");
-        let servers = script(&["start", text, "0", &nodes.to_string()]).expect("Kafka starts");
+        let nodes = nodes.to_string();
+        let start = [&["start", text, "0", &nodes], settings].concat();
+        let servers = script(&start).expect("Kafka starts");
         Some(Self { folder: folder.to_owned(), servers: servers.trim().to_owned() })
     }
 
@@ -71,6 +86,11 @@ impl Cluster {
     /// Starts a node again; it serves when this returns.
     pub(crate) fn start_node(&self, node: u32) {
         self.script(&["start-node"], node);
+    }
+
+    /// Runs one of Kafka's own tools at the cluster; what it says is in the error.
+    pub(crate) fn tool(&self, tool: &str, arguments: &[&str]) -> Result<String, String> {
+        script(&[&["run", tool, "--bootstrap-server", &self.servers], arguments].concat())
     }
 
     fn script(&self, command: &[&str], node: u32) {

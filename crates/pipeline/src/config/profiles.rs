@@ -73,7 +73,9 @@ pub(super) fn roles(
         ];
         for (role, url) in roles {
             let (Some(url), Some(at)) = (url, at.get(role)) else { continue };
-            if url == EMBEDDED {
+            let is_chosen = name == chosen;
+            // Variables of other profiles were not put in: what begins with one has no scheme yet.
+            if url == EMBEDDED || !is_chosen && url.starts_with("${") {
                 continue;
             }
             let Some((scheme, _)) = url.split_once("://").filter(|(scheme, _)| !scheme.is_empty())
@@ -83,7 +85,6 @@ pub(super) fn roles(
                 report.at(&at, what, remedy);
                 continue;
             };
-            let is_chosen = name == chosen;
             if role == "log" && check_log(connectors, scheme, url, &at, report) {
                 if is_chosen {
                     choices.log = RoleChoice::External { url: url.clone() };
