@@ -20,13 +20,20 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("courant-kafka", &["courant-model", "courant-log"]),
     ("courant-stores", &["courant-model"]),
     ("courant-sql", &["courant-model"]),
-    ("courant-pipeline", &["courant-model", "courant-log", "courant-stores", "courant-sql"]),
+    (
+        "courant-pipeline",
+        &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-sql"],
+    ),
     ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
-    ("courant-serve", &["courant-model", "courant-log", "courant-stores", "courant-pipeline"]),
+    (
+        "courant-serve",
+        &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-pipeline"],
+    ),
     (
         "courant",
         &[
             "courant-model",
+            "courant-jolt",
             "courant-log",
             "courant-broker",
             "courant-kafka",

@@ -43,6 +43,15 @@ impl FieldPath {
             _ => None,
         })
     }
+
+    /// As [`FieldPath::get`], for changing the value.
+    pub fn get_mut<'a>(&self, document: &'a mut Value) -> Option<&'a mut Value> {
+        self.0.iter().try_fold(document, |value, segment| match value {
+            Value::Object(fields) => fields.get_mut(segment),
+            Value::Array(items) => items.get_mut(segment.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
 }
 
 impl FromStr for FieldPath {
@@ -134,6 +143,9 @@ mod tests {
         assert_eq!(at(r"a.b.1.c\.d"), Some(json!(20)));
         assert_eq!(at("a.b.7"), None);
         assert_eq!(at("a.x.y"), None);
+        let mut changed = document.clone();
+        *"a.b.0".parse::<FieldPath>().unwrap().get_mut(&mut changed).unwrap() = json!(11);
+        assert_eq!(changed, json!({ "a": { "b": [11, { "c.d": 20 }] } }));
     }
 
     proptest! {

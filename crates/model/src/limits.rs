@@ -126,8 +126,15 @@ pub const PARTITION_DRAIN_MS_MAX: u64 = 5_000;
 /// taken for endless; a chain of pipelines needs one for each.
 pub const DRIVER_ROUNDS_MAX: usize = 1_000;
 
-/// Items of one list that a `split` step takes apart.
+/// Items of one list that a `split` or `jolt` step takes apart.
 pub const SPLIT_ITEMS_MAX: usize = 100_000;
+
+/// Compiled specifications that a `jolt` step keeps for one partition, where what a
+/// record says is part of them; the one not used for longest goes first.
+pub const JOLT_SPECS_KEPT: usize = 64;
+
+/// Bytes of what a record may put into a specification at one place: names, not documents.
+pub const JOLT_PLACEHOLDER_BYTES_MAX: usize = 1_024;
 
 /// Bytes of the block cache of the engine's own state; it is read on start only.
 pub const STATE_CACHE_BYTES: u64 = 4 * 1024 * 1024;

@@ -16,6 +16,7 @@ pub mod routes;
 pub mod runtime;
 pub mod sinks;
 pub mod steps;
+pub mod template;
 
 #[cfg(test)]
 mod testing;

@@ -13,7 +13,10 @@ use courant_model::{
 use courant_stores::{Filter, SortKey};
 use indexmap::IndexMap;
 
-use crate::connector::{SinkFactory, SourceFactory};
+use crate::{
+    connector::{SinkFactory, SourceFactory},
+    template::Template,
+};
 
 mod graph;
 mod print;
@@ -174,6 +177,8 @@ impl PipelinePlan {
 pub enum StepPlan {
     /// `SELECT … FROM input [WHERE …]`.
     Sql { text: String },
+    /// Transforms each document by a Jolt specification.
+    Jolt(Box<JoltPlan>),
     /// Sets the record's key: to a field's value, or to nothing.
     Key { field: Option<FieldPath> },
     /// One event for each item of the list at `field`; the item replaces the
@@ -184,6 +189,21 @@ pub enum StepPlan {
     Route { branches: Vec<Branch>, otherwise: Destination },
     /// Drops an event whose value at `by` was seen before, `within` a time.
     Deduplicate { by: Vec<FieldPath>, within: Span, keys_max: usize },
+}
+
+/// A `jolt` step.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JoltPlan {
+    /// A list of operations; it compiles, as far as it names no part of the record.
+    pub spec: Template,
+    /// The file that it was read from; `None`: it stands in the plan's own file.
+    pub file: Option<PathBuf>,
+    /// The field that is transformed; `None`: the document.
+    pub field: Option<FieldPath>,
+    /// Whether a list that comes out becomes one event for each of its items.
+    pub split: bool,
+    /// What `^` means in the specification; an object.
+    pub context: Option<Template>,
 }
 
 /// One branch of a route.
@@ -268,6 +288,7 @@ impl StepPlan {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Sql { .. } => "sql",
+            Self::Jolt(_) => "jolt",
             Self::Key { .. } => "key",
             Self::Split { .. } => "split",
             Self::Route { .. } => "route",

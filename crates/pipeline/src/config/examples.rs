@@ -54,7 +54,9 @@ pub(super) const VALUES: &str = "
 **Variables.** In every value `${NAME}` becomes the environment variable, and
 `${NAME:-default}` the default where it is unset or empty; `$${` stands for `${` itself. A
 variable that is not set is a problem. Values of variables never appear in problems, and
-options of connectors are never printed.
+options of connectors are never printed. In the specification and the context of a `jolt`
+step `${…}` is the record's (`${topic}`, `${header:tenant}`: [jolt.md](jolt.md)), and
+`${env:NAME}` is the variable.
 
 **Includes.** Sections of included files are merged; the same key twice is a problem. Paths
 of `include` and `tests` start at the file that holds them, all other paths at the main file.
@@ -102,8 +104,13 @@ pipelines:
 "#;
 
 /// Name, definition in the schema, example of an item of `steps`.
-pub(super) const STEPS: [(&str, &str, &str); 5] = [
+pub(super) const STEPS: [(&str, &str, &str); 6] = [
     ("sql", "Sql", "- sql: SELECT text AS content, _timestamp AS at FROM input"),
+    (
+        "jolt",
+        "Jolt",
+        "- jolt:   # or only the list; or `jolt: { file: order.jolt.json }`\n    spec:\n      - { operation: shift, spec: { orderNumber: order.id, lines: { \"*\": { sku: \"order.items[&1].product\" } } } }\n      - { operation: default, spec: { order: { channel: \"${header:channel:-web}\" } } }",
+    ),
     ("key", "Key", "- key: customerNumber   # `key: null` takes the key away"),
     ("split", "Split", "- split: { field: lines, into: line }   # or `split: lines`"),
     (

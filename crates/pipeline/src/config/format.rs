@@ -18,7 +18,7 @@ use courant_model::{
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::texts::{ColumnText, DurabilityText, RetentionTime};
 use crate::plan::Guarantee;
@@ -204,6 +204,33 @@ pub(super) enum SqlYaml {
 pub(super) struct SqlOptions {
     /// `SELECT … FROM input [WHERE …]`.
     pub(super) query: String,
+}
+
+/// `jolt`: each document is transformed by a Jolt specification; jolt.md tells what it
+/// may hold.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum JoltYaml {
+    /// The operations, in order.
+    Spec(Vec<Value>),
+    Options(JoltOptions),
+}
+
+/// `jolt` with its options.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct JoltOptions {
+    /// The operations, in order: `{ operation: shift, spec: … }`.
+    pub(super) spec: Option<Vec<Value>>,
+    /// A file that holds the operations as JSON, instead of `spec`; comments are allowed.
+    pub(super) file: Option<String>,
+    /// Only this field of the document is transformed and replaced.
+    pub(super) field: Option<FieldPath>,
+    /// Whether a list that comes out becomes one record for each of its items.
+    #[serde(default)]
+    pub(super) split: bool,
+    /// What `^` means in the specification.
+    pub(super) context: Option<Map<String, Value>>,
 }
 
 /// `key`: the record's key becomes a field's value, or nothing.

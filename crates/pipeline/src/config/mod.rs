@@ -6,10 +6,7 @@
 //! [`Files`]: nothing is opened, spawned or connected. A piece that is wrong is left
 //! out and the rest is still checked, so that one run tells all.
 
-use std::{
-    fmt, io,
-    path::{Path, PathBuf},
-};
+use std::{fmt, io, path::Path};
 
 use courant_model::{Problems, limits::CONFIG_BYTES_MAX};
 
@@ -20,6 +17,7 @@ mod document;
 mod endpoints;
 mod examples;
 mod format;
+mod jolt;
 mod node;
 mod pipelines;
 mod profiles;
@@ -130,7 +128,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
     document.resolve(&profile, options.env, report);
     let head = document.head(report);
     let roles = profiles::roles(&document, &profile, options.connectors, report);
-    let base = path.parent().map_or_else(PathBuf::new, Path::to_path_buf);
+    let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut topics = topics::read(&document, report);
     let sources = sources::read(&document, &profile, options.connectors, &mut topics, report);
     let pipelines = pipelines::read(
@@ -138,6 +136,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
             document: &document,
             profile: &profile,
             connectors: options.connectors,
+            folder: jolt::Folder { base, files: options.files },
         },
         &mut topics,
         report,
@@ -148,7 +147,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
     Some(Plan {
         name: head.name,
         file: path.to_path_buf(),
-        base,
+        base: base.to_path_buf(),
         profile: profile.clone(),
         roles,
         memory: head.memory,

@@ -9,6 +9,7 @@ use indexmap::IndexMap;
 use super::{
     document::Document,
     format::PipelineYaml,
+    jolt::Folder,
     report::{At, Report},
     sources::check_name,
     steps::{self, Flow, ReadSteps},
@@ -27,6 +28,7 @@ pub(super) struct Given<'a> {
     pub(super) document: &'a Document,
     pub(super) profile: &'a str,
     pub(super) connectors: &'a Connectors,
+    pub(super) folder: Folder<'a>,
 }
 
 /// A pipeline that was read, with its place.
@@ -95,8 +97,9 @@ impl<'a> Piece<'a> {
             None => Vec::new(),
         };
         let mut flow = Flow { columns: topics.columns(&from).cloned(), exact: false };
-        let steps =
-            at.get("steps").map(|at| steps::read(&at, &mut flow, report)).unwrap_or_default();
+        let steps = at.get("steps");
+        let steps = steps.map(|at| steps::read(&at, given.folder, &mut flow, report));
+        let steps = steps.unwrap_or_default();
         let targets = at
             .get("to")
             .map(|at| targets::read(&at, &flow, given.connectors, report))

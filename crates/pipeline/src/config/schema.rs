@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, DeduplicateYaml, FileYaml, HistoryEndpointYaml,
-    HistoryYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml, SplitYaml, SqlYaml,
+    HistoryYaml, JoltYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml, SplitYaml, SqlYaml,
     TopicTargetYaml, TopicYaml,
 };
 use crate::connector::{About, Connectors};
@@ -21,6 +21,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     let topic = parts.of::<TopicYaml>();
     let steps = [
         ("sql", parts.of::<SqlYaml>()),
+        ("jolt", parts.of::<JoltYaml>()),
         ("key", optional(&parts.of::<KeyYaml>())),
         ("split", parts.of::<SplitYaml>()),
         ("route", json!({ "type": "array", "minItems": 1, "items": parts.of::<BranchYaml>() })),

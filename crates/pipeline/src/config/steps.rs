@@ -9,6 +9,7 @@ use courant_model::{Column, ColumnType, Columns, TopicName, json::FieldPath};
 
 use super::{
     format::{BranchYaml, DeduplicateYaml, KeyYaml, OtherwiseYaml, SplitYaml, SqlYaml, WhenYaml},
+    jolt,
     report::{At, Report},
     sql,
 };
@@ -18,10 +19,10 @@ use crate::{
 };
 
 /// Every step there is.
-pub(super) const STEPS: [&str; 5] = ["sql", "key", "split", "route", "deduplicate"];
+pub(super) const STEPS: [&str; 6] = ["sql", "jolt", "key", "split", "route", "deduplicate"];
 
 /// Steps of the map that this version does not have.
-const LATER: [&str; 5] = ["jolt", "lookup", "validate", "mask", "jq"];
+const LATER: [&str; 4] = ["lookup", "validate", "mask", "jq"];
 
 /// What is known of the documents at a point of a pipeline.
 #[derive(Debug, Clone, Default)]
@@ -57,13 +58,22 @@ impl Flow {
 }
 
 /// Reads the list `steps`; what is wrong is left out.
-pub(super) fn read<'a>(at: &At<'a>, flow: &mut Flow, report: &mut Report) -> ReadSteps<'a> {
+pub(super) fn read<'a>(
+    at: &At<'a>,
+    folder: jolt::Folder<'_>,
+    flow: &mut Flow,
+    report: &mut Report,
+) -> ReadSteps<'a> {
     let mut read = ReadSteps::default();
     for item in at.items() {
         match only_key("step", &STEPS, &item, report) {
             Some((name, body)) => {
                 let step = match name {
                     "sql" => sql_step(&body, flow, report),
+                    "jolt" => {
+                        flow.forget();
+                        jolt::step(&body, folder, report)
+                    }
                     "key" => key(&body, flow, report),
                     "split" => split(&body, flow, report),
                     "route" => route(&body, flow, &mut read.routed, report),

@@ -3,7 +3,7 @@
 //! Files live in memory; connectors are two small ones of these tests. A wrong file
 //! is written with what must be said about it, line by line.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -21,6 +21,7 @@ use crate::{
 
 mod bad_files;
 mod examples;
+mod jolt_files;
 mod reference;
 mod sql_files;
 mod test_files;

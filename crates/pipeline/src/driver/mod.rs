@@ -26,6 +26,8 @@ use crate::{
 
 mod cases;
 mod compare;
+#[cfg(test)]
+mod jolt_tests;
 mod stores;
 #[cfg(test)]
 mod tests;

@@ -15,27 +15,27 @@ use crate::{
     testing::{N, history, name, numbers, pipeline, plan, record, sql, topic},
 };
 
-const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
+pub(super) const START: Timestamp = Timestamp::from_millis(1_767_225_600_000);
 
 fn driver(pipeline: PipelinePlan) -> Driver {
     Driver::new(&plan([("p", pipeline)]), START).unwrap()
 }
 
-fn to_topic(text: &str) -> TargetPlan {
+pub(super) fn to_topic(text: &str) -> TargetPlan {
     TargetPlan::Topic { topic: name(text) }
 }
 
-fn give(driver: &mut Driver, values: impl IntoIterator<Item = Value>) {
+pub(super) fn give(driver: &mut Driver, values: impl IntoIterator<Item = Value>) {
     let records: Vec<Record> = values.into_iter().map(|value| record(&value)).collect();
     driver.give(&name("in"), records).unwrap();
 }
 
-fn values(driver: &Driver, topic: &str) -> Vec<Value> {
+pub(super) fn values(driver: &Driver, topic: &str) -> Vec<Value> {
     let value = |record: &Record| serde_json::from_slice(record.value.as_ref().unwrap()).unwrap();
     driver.topic(&name(topic)).iter().map(|stored| value(&stored.record)).collect()
 }
 
-fn errors(driver: &Driver) -> Vec<String> {
+pub(super) fn errors(driver: &Driver) -> Vec<String> {
     let error = |record: &Record| {
         let header = record.header("courant-error").unwrap().value.clone().unwrap();
         String::from_utf8(header.to_vec()).unwrap()

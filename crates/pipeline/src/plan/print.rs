@@ -9,8 +9,8 @@ use courant_log::{AutoOffsetReset, Retention};
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
-    Branch, Destination, EndpointPlan, Guarantee, PipelinePlan, Plan, RoleChoice, StepPlan,
-    TargetPlan, TopicPlan,
+    Branch, Destination, EndpointPlan, Guarantee, JoltPlan, PipelinePlan, Plan, RoleChoice,
+    StepPlan, TargetPlan, TopicPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -121,6 +121,7 @@ fn write_pipeline(name: &str, pipeline: &PipelinePlan, out: &mut String) -> fmt:
 fn write_step(step: &StepPlan, out: &mut String) -> fmt::Result {
     match step {
         StepPlan::Sql { text } => writeln!(out, "      sql {}", shortened(text)),
+        StepPlan::Jolt(jolt) => writeln!(out, "      jolt {}", jolt_text(jolt)),
         StepPlan::Key { field: Some(field) } => writeln!(out, "      key {field}"),
         StepPlan::Key { field: None } => writeln!(out, "      key none"),
         StepPlan::Split { field, into: None } => writeln!(out, "      split {field}"),
@@ -165,6 +166,19 @@ fn write_endpoint(path: &str, endpoint: &EndpointPlan, out: &mut String) -> fmt:
             writeln!(out, "cache {table}, key {{{key}}}, field {{{field}}}")
         }
     }
+}
+
+/// The operations by name, and the options.
+fn jolt_text(jolt: &JoltPlan) -> String {
+    let JoltPlan { spec, file, field, split, context } = jolt;
+    let operations = spec.json().as_array().into_iter().flatten();
+    let names: Vec<&str> =
+        operations.map(|one| one["operation"].as_str().unwrap_or_default()).collect();
+    let file = file.as_ref().map_or_else(String::new, |file| format!(" ({})", file.display()));
+    let field = field.as_ref().map_or_else(String::new, |field| format!(", field {field}"));
+    let split = if *split { ", split" } else { "" };
+    let context = if context.is_some() { ", with a context" } else { "" };
+    format!("{}{file}{field}{split}{context}", shortened(&names.join(", ")))
 }
 
 fn target_text(target: &TargetPlan) -> String {

@@ -12,6 +12,7 @@ use courant_model::{Columns, Origin, TopicName};
 use crate::{event::Event, plan::StepPlan};
 
 mod deduplicate;
+mod jolt;
 mod key;
 pub mod pins;
 mod route;
@@ -110,7 +111,8 @@ pub struct StepError {
 /// become one step, so that its documents are decoded and encoded once.
 ///
 /// # Errors
-/// [`StepError`] when a statement or condition does not fit the declared columns.
+/// [`StepError`] when a statement or condition does not fit the declared columns, or a
+/// specification cannot be compiled.
 pub(crate) fn build(
     plans: &[StepPlan],
     topic: &TopicName,
@@ -130,6 +132,10 @@ pub(crate) fn build(
                 let step = sql::SqlStep::new(&place("sql"), &texts, &shape, Arc::clone(pins))?;
                 shape = step.output();
                 Box::new(step)
+            }
+            StepPlan::Jolt(plan) => {
+                shape = Shape::made_by(number);
+                Box::new(jolt::JoltStep::new(place("jolt"), plan)?)
             }
             StepPlan::Key { field } => {
                 Box::new(key::KeyStep { place: place("key"), field: field.clone() })

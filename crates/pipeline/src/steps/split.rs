@@ -4,7 +4,7 @@
 //! of its own, so that the default id stays one per part. An empty list makes no
 //! events. The list itself never travels with its parts: that would be quadratic.
 
-use courant_model::{json::FieldPath, limits::SPLIT_ITEMS_MAX};
+use courant_model::{Offset, json::FieldPath, limits::SPLIT_ITEMS_MAX};
 use serde_json::{Map, Value};
 
 use super::{Place, Step, StepContext, StepOutput};
@@ -22,28 +22,41 @@ pub(super) struct SplitStep {
 impl Step for SplitStep {
     fn run(&mut self, _: &StepContext, events: Vec<Event>) -> StepOutput {
         let mut output = StepOutput::default();
-        // Parts of one record are neighbours, also when it was split before.
-        let mut numbered = (None, 0);
+        let mut parts = Parts::default();
         for event in events {
             if event.payload.is_null() {
                 output.passed.push(event);
                 continue;
             }
             match self.documents(&event) {
-                Ok(documents) => {
-                    if numbered.0 != Some(event.source.offset) {
-                        numbered = (Some(event.source.offset), 0);
-                    }
-                    output.passed.extend(documents.into_iter().map(|document| {
-                        let part = numbered.1;
-                        numbered.1 += 1;
-                        Event { part, payload: Payload::from_json(document), ..event.clone() }
-                    }));
-                }
+                Ok(documents) => output.passed.extend(
+                    documents
+                        .into_iter()
+                        .map(|document| parts.of(&event, Payload::from_json(document))),
+                ),
                 Err(why) => output.rejected.push(self.place.reject(event, why)),
             }
         }
         output
+    }
+}
+
+/// Numbers the parts of each record. They are neighbours, also when it was split before.
+#[derive(Debug, Default)]
+pub(super) struct Parts {
+    of: Option<Offset>,
+    next: u32,
+}
+
+impl Parts {
+    /// The next part of an event's record.
+    pub(super) fn of(&mut self, event: &Event, payload: Payload) -> Event {
+        if self.of != Some(event.source.offset) {
+            *self = Self { of: Some(event.source.offset), next: 0 };
+        }
+        let part = self.next;
+        self.next += 1;
+        Event { part, payload, ..event.clone() }
     }
 }
 

@@ -167,15 +167,15 @@ fn every_fault_of_pipelines_is_found() {
 6:3: missing key "from"; add it: the topic to read, or a list of topics
 7:3: pipeline "d" has no target; add "to": a topic's name or a list of targets
 7:28: query is empty; write SQL, or leave it out
-7:41: step "jolt" is not in this version; this one has sql, key, split, route, deduplicate
+7:41: jolt step has no specification; add "spec", a list of operations, or "file"
 7:55: unknown step "sqll"; did you mean "sql"?
 7:68: expected a text, found 5; a field of the document, such as customer.address.city or lines.0.price
 7:80: missing key "field"; add it: the list
 7:89: unknown key "feld"; did you mean "field"?
 7:119: list of fields is empty; name what makes two records the same
 7:127: duration is zero; say how long a value is remembered, such as 1h
-7:143: step has no key; write one of sql, key, split, route, deduplicate with its value
-7:147: step has no key; write one of sql, key, split, route, deduplicate with its value
+7:143: step has no key; write one of sql, jolt, key, split, route, deduplicate with its value
+7:147: step has no key; write one of sql, jolt, key, split, route, deduplicate with its value
 7:160: step has two keys, "key" and "sql"; begin a new item with "- ""#;
     assert_eq!(below_the_head(text), expected);
 }
