@@ -107,7 +107,7 @@ def suites(kafka, courant):
     yield row(["---"] * 4)
     for key, suite in courant.items():
         yield row([suite["name"], suite["version"], counted(kafka[key]["tests"]), counted(suite["tests"])])
-    yield "\nWhat differs:\n"
+    yield "\nWhat differs, and what fails with both:\n"
     for key, suite in courant.items():
         for test, result in sorted(suite["tests"].items()):
             judged = kafka[key]["tests"].get(test)
