@@ -18,8 +18,9 @@ import java.util.Map;
  * is refused, else a list with an object for each input: "ok" has the output, and is not
  * there where the transform failed. "apart" is the output where it is another one when each
  * operation gets a document of its own, null where it fails then. "aliased" says that one
- * operation alone shared a subtree between two places or changed what it read, and "half"
- * that a text has half of a surrogate pair: things that the other library never does.
+ * operation alone shared a subtree between two places or changed what it read, "fixed" that
+ * a list that a function made could not be changed, and "half" that a text has half of a
+ * surrogate pair: things that the other library never does.
  */
 public class Differential {
     public static void main(String[] arguments) throws Exception {
@@ -37,6 +38,7 @@ public class Differential {
     private final Map<String, Object> context;
     private final List<?> inputs;
     private boolean aliased;
+    private boolean fixed;
 
     @SuppressWarnings("unchecked")
     private Differential(Map<String, Object> request) {
@@ -63,12 +65,14 @@ public class Differential {
 
     private String one(Object input) {
         aliased = false;
+        fixed = false;
         String whole = whole(input);
         String apart = apart(input);
         List<String> parts = new ArrayList<>();
         if (whole != null) parts.add("\"ok\":" + whole);
         if (!String.valueOf(apart).equals(String.valueOf(whole))) parts.add("\"apart\":" + apart(apart));
         if (aliased) parts.add("\"aliased\":true");
+        if (fixed) parts.add("\"fixed\":true");
         if (hasHalf(whole) || hasHalf(apart)) parts.add("\"half\":true");
         return "{" + String.join(",", parts) + "}";
     }
@@ -80,8 +84,11 @@ public class Differential {
     private String whole(Object input) {
         try {
             return JsonUtils.toJsonString(compile().transform(copy(input), copyOfContext()));
-        } catch (StackOverflowError cycle) {
+        } catch (StackOverflowError | OutOfMemoryError cycle) {
             aliased = true;
+            return null;
+        } catch (UnsupportedOperationException fixedList) {
+            fixed = true;
             return null;
         } catch (Throwable failed) {
             return null;
@@ -93,7 +100,7 @@ public class Differential {
             Object value = input;
             for (int n = 0; n < spec.size(); n++) value = operation(n, copy(value));
             return JsonUtils.toJsonString(value);
-        } catch (StackOverflowError cycle) {
+        } catch (StackOverflowError | OutOfMemoryError cycle) {
             aliased = true;
             return null;
         } catch (Throwable failed) {
@@ -108,10 +115,9 @@ public class Differential {
             output = compile().transform(n, n + 1, own, copyOfContext());
             return output;
         } finally {
-            boolean changed = output != own && !before.equals(JsonUtils.toJsonString(own));
-            // What two places of a shift's output share, nothing can have changed.
-            boolean shared = output == own && isShared(output, new IdentityHashMap<>());
-            aliased |= changed || shared;
+            // A shift only reads; what two places of its output share, nothing has changed.
+            boolean reads = "shift".equals(((Map<?, ?>) spec.get(n)).get("operation"));
+            aliased |= reads ? !before.equals(JsonUtils.toJsonString(own)) : isShared(output, new IdentityHashMap<>());
         }
     }
 

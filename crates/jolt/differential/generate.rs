@@ -75,9 +75,14 @@ pub(crate) fn context() -> Value {
 
 /// A generator of numbers (xorshift), and of cases.
 #[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
+pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn from_seed(seed: u64) -> Self {
+        // Spread, so that neighbours have nothing in common; and not zero, which stays zero.
+        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
     pub(crate) fn case(&mut self) -> Case {
         let operations = [1, 1, 1, 1, 1, 2, 2, 2, 3, 4][self.below(10)];
         let mut chain: Vec<Value> = (0..operations).map(|_| self.operation()).collect();
@@ -177,7 +182,7 @@ impl Random {
             -0.0,
             1e-5,
             123_456.789,
-            1e7,
+            -1e7,
             0.001,
             -2.5,
             1e300,

@@ -92,7 +92,10 @@ pub(crate) fn parse(original: &str) -> Result<(Key, String), String> {
         }
         Key::At
     } else if seen == "*" {
-        star(&key, 1)?
+        if key != "*" {
+            return Err(format!("key {original:?} has nothing but escaped characters and a \"*\""));
+        }
+        Key::Star(Star::All)
     } else if seen.starts_with('[') {
         array(original, &key, count('['), count(']'))?
     } else if seen.starts_with('@') || seen.contains("@(") {

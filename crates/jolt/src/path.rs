@@ -219,6 +219,9 @@ impl Transpose {
             format!("{key:?} begins with a number, which must be all that stands before the comma")
         })?;
         let path = if path.is_empty() { None } else { Some(Path::parse(path)?) };
+        if path.as_ref().is_some_and(|path| path.elements.is_empty()) {
+            return Err(format!("{key:?} reads a path of blanks or dots; leave it out"));
+        }
         Ok(Self { up, path })
     }
 

@@ -137,6 +137,7 @@ fn shift_keys_are_read_by_kind() {
         ("a$", "at its front"),
         ("a[0]", "must begin"),
         ("a*&", "cannot mix"),
+        ("\\^*", "nothing but escaped"),
         ("[x]", "no index"),
         ("&(a)", "no reference"),
         ("#", "no constant"),
@@ -502,6 +503,7 @@ fn modify_functions_that_fail_or_that_nobody_knows_leave_things_alone() {
     refused("modify-overwrite-beta", r#"{"a": "=f)"}"#, "lacks");
     refused("modify-overwrite-beta", r#"{"a": "=size("}"#, "lacks");
     refused("modify-overwrite-beta", r#"{"a": "=size(')"}"#, "single quote");
+    refused("modify-overwrite-beta", r#"{"a": "@(1, )"}"#, "blanks or dots");
 }
 
 #[test]
@@ -539,6 +541,8 @@ fn each_function_does_what_its_name_says() {
         ("=join(',',@(1,v))", r#"["a","b",null]"#, r#""a,b,""#),
         ("=split(',',@(1,v))", r#""a,b,,""#, r#"["a","b"]"#),
         ("=split('[0-9]',@(1,v))", r#""a1b2c""#, r#"["a","b","c"]"#),
+        ("=split(@(1,v),,)", r#""(""#, "[null,null]"),
+        ("=split(@(1,v),a,)", r#""(""#, "-"),
         ("=leftPad(@(1,v),5,'0')", r#""42""#, r#""00042""#),
         ("=rightPad(@(1,v),4,'.')", r#""ab""#, r#""ab..""#),
         ("=leftPad(@(1,v),501,'0')", r#""42""#, "-"),

@@ -194,7 +194,8 @@ fn round_half_up(value: f64, digits: i32) -> Option<f64> {
     }
     let kept = usize::try_from(kept).ok()?;
     if kept >= all.len() {
-        return Some(value);
+        // The zero that it rounds to has no sign.
+        return Some(value + 0.0);
     }
     let mut rounded = all[..kept].to_vec();
     let mut carry = all[kept] >= 5;
@@ -207,7 +208,7 @@ fn round_half_up(value: f64, digits: i32) -> Option<f64> {
     let mut text = String::from(if carry { "1" } else { "0" });
     text.extend(rounded.iter().map(|digit| char::from(b'0' + digit)));
     let size: f64 = format!("{text}e{}", -i64::from(digits)).parse().ok()?;
-    Some(if value < 0.0 { -size } else { size })
+    Some(if value < 0.0 && size > 0.0 { -size } else { size })
 }
 
 #[cfg(test)]
@@ -233,5 +234,9 @@ mod tests {
             assert_eq!(round_half_up(value, digits), Some(expected), "{value} to {digits}");
         }
         assert_eq!(round_half_up(f64::NAN, 2), None);
+        for (value, digits) in [(-0.0, 0), (-0.0, 2_000), (-0.02, 1), (-4.0, -1)] {
+            let rounded = round_half_up(value, digits).unwrap();
+            assert_eq!(rounded.to_bits(), 0, "{value} to {digits}");
+        }
     }
 }

@@ -138,21 +138,29 @@ pub(super) fn split<'x>(
         other => other,
     };
     let [Value::String(text), rest @ ..] = arguments else { return Ok(None) };
+    let is_text = |item: Value<'_>| item.as_str().is_some();
+    let has_text = match rest {
+        [Value::Array(array)] => array.iter().any(is_text),
+        others => others.iter().copied().any(is_text),
+    };
     let compiled;
     let separator = match known.filter(|known| known.as_str() == *text) {
-        Some(known) => known,
+        Some(known) => Some(known),
+        // Where there is nothing to split, no separator is wrong.
+        None if !has_text => None,
         None => {
             budget.steps(REGEX_STEPS)?;
             let Ok(separator) = separator(text) else { return Ok(None) };
             compiled = separator;
-            &compiled
+            Some(&compiled)
         }
     };
-    let each = |item: Value<'x>| pieces(arena, separator, item).unwrap_or_else(|| item.share());
+    let pieces = |item| separator.and_then(|separator| pieces(arena, separator, item));
+    let each = |item: Value<'x>| pieces(item).unwrap_or_else(|| item.share());
     Ok(match rest {
         [] => None,
         [Value::Array(array)] => Some(arena.array(array.iter().map(each))),
-        [one] => pieces(arena, separator, *one),
+        [one] => pieces(*one),
         several => Some(arena.array(several.iter().map(|item| each(*item)))),
     })
 }
