@@ -6,10 +6,12 @@ import java.io.InputStreamReader;
 import java.io.OutputStreamWriter;
 import java.nio.charset.StandardCharsets;
 import java.util.ArrayList;
+import java.util.Collections;
 import java.util.IdentityHashMap;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 
 /**
  * The Java library's side of the differential test: a line in, a line out.
@@ -39,6 +41,8 @@ public class Differential {
     private final List<?> inputs;
     private boolean aliased;
     private boolean fixed;
+    /** The containers that have a place in the document that an operation changes. */
+    private Set<Object> placed;
 
     @SuppressWarnings("unchecked")
     private Differential(Map<String, Object> request) {
@@ -98,7 +102,7 @@ public class Differential {
     private String apart(Object input) {
         try {
             Object value = input;
-            for (int n = 0; n < spec.size(); n++) value = operation(n, copy(value));
+            for (int n = 0; n < spec.size(); n++) value = operation(n, value);
             return JsonUtils.toJsonString(value);
         } catch (StackOverflowError | OutOfMemoryError cycle) {
             aliased = true;
@@ -108,7 +112,11 @@ public class Differential {
         }
     }
 
-    private Object operation(int n, Object own) {
+    private Object operation(int n, Object value) {
+        placed = Collections.newSetFromMap(new IdentityHashMap<>());
+        boolean modifies = ((String) ((Map<?, ?>) spec.get(n)).get("operation")).startsWith("modify");
+        Object own = modifies ? watched(value) : copy(value);
+        place(own);
         String before = JsonUtils.toJsonString(own);
         Object output = null;
         try {
@@ -138,6 +146,47 @@ public class Differential {
             return copy;
         }
         return value;
+    }
+
+    /** A copy that notices when a container gets a second place, even for a while. */
+    private Object watched(Object value) {
+        if (value instanceof Map) {
+            Map<Object, Object> copy = new WatchedMap();
+            ((Map<?, ?>) value).forEach((key, below) -> copy.put(key, watched(below)));
+            return copy;
+        }
+        if (value instanceof List) {
+            List<Object> copy = new WatchedList();
+            ((List<?>) value).forEach(below -> copy.add(watched(below)));
+            return copy;
+        }
+        return value;
+    }
+
+    private void place(Object value) {
+        if (value instanceof Map || value instanceof List) aliased |= !placed.add(value);
+    }
+
+    private final class WatchedMap extends LinkedHashMap<Object, Object> {
+        @Override
+        public Object put(Object key, Object value) {
+            place(value);
+            return super.put(key, value);
+        }
+    }
+
+    private final class WatchedList extends ArrayList<Object> {
+        @Override
+        public boolean add(Object value) {
+            place(value);
+            return super.add(value);
+        }
+
+        @Override
+        public Object set(int index, Object value) {
+            place(value);
+            return super.set(index, value);
+        }
     }
 
     private static boolean isShared(Object value, IdentityHashMap<Object, Boolean> seen) {
