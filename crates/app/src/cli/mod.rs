@@ -8,6 +8,7 @@ mod demo;
 mod docs;
 mod generate;
 mod group;
+mod jolt;
 mod kafka;
 mod run;
 mod test;
@@ -77,6 +78,8 @@ enum Command {
     /// Consumer groups and their offsets
     #[command(subcommand)]
     Group(group::Command),
+    /// Transforms JSON by a Jolt specification
+    Jolt(jolt::Arguments),
     /// Writes made-up data of a scenario to standard output
     Generate(generate::Arguments),
     /// Prints the reference of the file, or its JSON Schema
@@ -107,6 +110,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Plan(arguments) => return check::plan(&common, &arguments),
         Command::Test(arguments) => return test::run(&common, &arguments),
         Command::Generate(arguments) => return generate::run(&arguments),
+        Command::Jolt(arguments) => return jolt::run(&common, &arguments),
         Command::Docs(arguments) => return docs::run(&arguments),
         Command::Completions(arguments) => return completions::run(&arguments),
         _ => {}
