@@ -5,51 +5,10 @@
 // SCREENSHOTS names a folder for pictures; CHROMIUM the browser.
 
 import assert from "node:assert/strict";
-import { mkdirSync } from "node:fs";
-import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { test } from "node:test";
+import { base, looks, open, pictures, withBrowser } from "../browser.mjs";
 
-const base = process.env.BASE_URL ?? "http://127.0.0.1:8080";
-const pictures = process.env.SCREENSHOTS;
-let browser;
-
-before(async () => {
-  browser = await chromium.launch({
-    executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium",
-    args: [
-      "--no-sandbox",
-      "--disable-gpu",
-      "--disable-quic",
-      "--no-first-run",
-      "--disable-background-networking",
-      "--disable-component-update",
-      "--disable-sync",
-    ],
-  });
-  if (pictures) mkdirSync(pictures, { recursive: true });
-});
-
-after(async () => {
-  await browser?.close();
-});
-
-const looks = [
-  { name: "light", colorScheme: "light", viewport: { width: 1280, height: 860 } },
-  { name: "dark", colorScheme: "dark", viewport: { width: 1280, height: 860 } },
-  { name: "phone", colorScheme: "dark", viewport: { width: 390, height: 844 } },
-];
-
-async function open(path, look = looks[0]) {
-  const context = await browser.newContext({ colorScheme: look.colorScheme, viewport: look.viewport });
-  const page = await context.newPage();
-  const errors = [];
-  page.on("pageerror", (error) => errors.push(error.message));
-  page.on("console", (message) => {
-    if (message.type() === "error") errors.push(message.text());
-  });
-  await page.goto(base + path);
-  return { page, context, errors };
-}
+withBrowser();
 
 async function post(text) {
   const answer = await fetch(`${base}/messages`, {

@@ -562,3 +562,17 @@ pub const KAFKA_TOPICS_REFRESH_MS: u64 = 5_000;
 /// How long a member of a Kafka group may take to give partitions back before the
 /// others go on without it; far above [`PARTITION_DRAIN_MS_MAX`].
 pub const KAFKA_REBALANCE_MS_MAX: u64 = 60_000;
+
+/// Bytes of specification, input and context that the HTTP API transforms for a person who
+/// tries one out; pipelines and the command line take larger ones.
+pub const JOLT_TRIED_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of a result that the HTTP API shows of a transformation that was tried out.
+pub const JOLT_SHOWN_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Transformations that the HTTP API tries out at the same time, each on a thread.
+pub const JOLT_TRIED_AT_ONCE_MAX: usize = 2;
+
+/// How long somebody waits for a transformation that is tried out. One that takes longer
+/// ends by its own bounds and keeps its place until then.
+pub const JOLT_TRIED_MS_MAX: u64 = 5_000;

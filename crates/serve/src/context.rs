@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use courant_log::Log;
-use courant_model::{Clock, limits::STREAM_SUBSCRIBERS_MAX};
+use courant_model::{Clock, limits::{JOLT_TRIED_AT_ONCE_MAX, STREAM_SUBSCRIBERS_MAX}};
 use courant_pipeline::{plan::EndpointPlan, routes::RouteTable};
 use courant_stores::{Cache, History};
 use indexmap::IndexMap;
@@ -67,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) openapi: serde_json::Value,
     pub(crate) started_micros: i64,
     subscribers: Arc<Semaphore>,
+    trials: Arc<Semaphore>,
 }
 
 impl Shared {
@@ -81,6 +82,7 @@ impl Shared {
             redrive: Mutex::new(()),
             started_micros: context.clock.now_micros(),
             subscribers: Arc::new(Semaphore::new(STREAM_SUBSCRIBERS_MAX)),
+            trials: Arc::new(Semaphore::new(JOLT_TRIED_AT_ONCE_MAX)),
             context,
         }
     }
@@ -103,5 +105,13 @@ impl Shared {
     /// [`ApiError::TooManySubscribers`].
     pub(crate) fn subscribe(&self) -> Result<OwnedSemaphorePermit, ApiError> {
         Arc::clone(&self.subscribers).try_acquire_owned().map_err(|_| ApiError::TooManySubscribers)
+    }
+
+    /// Takes one of the places for transformations that are tried out.
+    ///
+    /// # Errors
+    /// [`ApiError::TooManyTrials`].
+    pub(crate) fn begin_trial(&self) -> Result<OwnedSemaphorePermit, ApiError> {
+        Arc::clone(&self.trials).try_acquire_owned().map_err(|_| ApiError::TooManyTrials)
     }
 }

@@ -50,6 +50,8 @@ pub enum ApiError {
     UnsupportedMediaType { found: String, expected: &'static str },
     #[error("{} streams are open; no more are taken", limits::STREAM_SUBSCRIBERS_MAX)]
     TooManySubscribers,
+    #[error("{} transformations are tried out; no more are taken", limits::JOLT_TRIED_AT_ONCE_MAX)]
+    TooManyTrials,
     #[error("request to host {host:?} was refused: it is no name of this server")]
     HostNotAllowed { host: String },
     #[error("request from origin {origin:?} was refused: it is not this server's page")]
@@ -87,7 +89,7 @@ impl ApiError {
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UrlTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
-            Self::TooManySubscribers => StatusCode::SERVICE_UNAVAILABLE,
+            Self::TooManySubscribers | Self::TooManyTrials => StatusCode::SERVICE_UNAVAILABLE,
             Self::HostNotAllowed { .. } | Self::CrossOrigin { .. } | Self::Forbidden => {
                 StatusCode::FORBIDDEN
             }
@@ -113,6 +115,7 @@ impl ApiError {
             Self::UrlTooLong { .. } => "url_too_long",
             Self::UnsupportedMediaType { .. } => "unsupported_media_type",
             Self::TooManySubscribers => "too_many_subscribers",
+            Self::TooManyTrials => "too_many_trials",
             Self::HostNotAllowed { .. } => "host_not_allowed",
             Self::CrossOrigin { .. } => "cross_origin",
             Self::Unauthorized => "unauthorized",
@@ -125,7 +128,7 @@ impl ApiError {
         match self {
             Self::Log(error) => error.retryable(),
             Self::Store(error) => error.retryable(),
-            Self::TooManySubscribers => true,
+            Self::TooManySubscribers | Self::TooManyTrials => true,
             _ => false,
         }
     }
@@ -176,7 +179,7 @@ impl ApiError {
 
     fn answer(self, body: serde_json::Value) -> Response {
         let status = self.status();
-        if status.is_server_error() && !matches!(self, Self::TooManySubscribers) {
+        if status.is_server_error() && !matches!(self, Self::TooManySubscribers | Self::TooManyTrials) {
             tracing::warn!(code = self.code(), error = %self, "a request failed");
         }
         let mut response = (status, Json(body)).into_response();

@@ -1,7 +1,7 @@
 //! The pages: console and demo, embedded in the binary.
 //!
 //! `web/dist` is embedded when the binary is built. Without it (nobody has built the
-//! page) a line says how. Paths of the console and the demo answer the one document,
+//! page) a line says how. Paths of the console, the tools and the demo answer the one document,
 //! whose script reads the address; names with a content hash never change and are
 //! kept by browsers, everything else is asked again by its tag.
 
@@ -21,7 +21,7 @@ use crate::error::ApiError;
 #[allow_missing = true]
 struct Files;
 
-/// The document of console and demo.
+/// The document of console, tools and demo.
 const DOCUMENT: &str = "index.html";
 
 const NOT_BUILT: &str = "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Courant</title>\
@@ -42,6 +42,7 @@ pub(crate) fn router<S: Clone + Send + Sync + 'static>() -> Router<S> {
         .route("/console/{*path}", get(document))
         .route("/demo", get(document))
         .route("/demo/{*path}", get(document))
+        .route("/tools/{*path}", get(document))
         .route("/assets/{*path}", get(asset))
 }
 
@@ -50,7 +51,7 @@ pub(crate) fn is_page(path: &str) -> bool {
     let below = |folder: &str| {
         path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     };
-    path == "/" || below("/console") || below("/demo") || below("/assets")
+    path == "/" || below("/console") || below("/demo") || below("/tools") || below("/assets")
 }
 
 async fn document(headers: HeaderMap) -> Response {
@@ -147,7 +148,7 @@ mod tests {
 
     #[test]
     fn pages_are_told_from_what_only_begins_like_them() {
-        for path in ["/", "/console", "/console/topics", "/demo/messages", "/assets/x.js"] {
+        for path in ["/", "/console", "/console/topics", "/demo/messages", "/tools/jolt", "/assets/x.js"] {
             assert!(is_page(path), "{path}");
         }
         for path in ["/consoles", "/demos/x", "/api/v1/info", "/messages", "/assetsx"] {

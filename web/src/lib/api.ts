@@ -52,9 +52,48 @@ export interface Collection {
   documents: number;
 }
 
+export interface JoltMatch {
+  operation: number;
+  name: string;
+  key: string[];
+  /** JSON pointers: of the place that was met, and of those that were written. */
+  input: string;
+  output: string[];
+  action: string;
+  value: string | null;
+  /** The line of the key in the specification. */
+  line?: number;
+}
+
+export interface JoltError {
+  part: "spec" | "input" | "context" | "transform";
+  operation: number | null;
+  path: string[];
+  message: string;
+  line: number | null;
+  column: number | null;
+}
+
+export interface JoltOutcome {
+  output: unknown;
+  matches: JoltMatch[];
+  truncated: boolean;
+  errors: JoltError[];
+}
+
 /** A failure as the API tells it. */
 interface Problem {
-  error?: string | { message?: string; remedy?: string };
+  error?: string | { message?: string; remedy?: string; retryable?: boolean };
+}
+
+/** Why there is no answer, and whether asking again may help. */
+export class Failure extends Error {
+  constructor(
+    message: string,
+    readonly retryable = false,
+  ) {
+    super(message);
+  }
 }
 
 async function ask<T>(path: string, init?: RequestInit): Promise<T> {
@@ -62,15 +101,22 @@ async function ask<T>(path: string, init?: RequestInit): Promise<T> {
   try {
     answer = await fetch(path, init);
   } catch {
-    throw new Error("Courant does not answer; is it running?");
+    throw new Failure("Courant does not answer; is it running?");
   }
   if (answer.ok) return (await answer.json()) as T;
   const problem = (await answer.json().catch(() => ({}))) as Problem;
-  const said = typeof problem.error === "string" ? problem.error : problem.error?.message;
-  throw new Error(said ?? `${answer.status} ${answer.statusText}`);
+  const error = typeof problem.error === "string" ? { message: problem.error } : problem.error;
+  throw new Failure(error?.message ?? `${answer.status} ${answer.statusText}`, error?.retryable);
 }
 
 const get = <T>(path: string, signal?: AbortSignal) => ask<T>(path, { signal });
+const post = <T>(path: string, body: unknown, signal?: AbortSignal) =>
+  ask<T>(path, {
+    method: "POST",
+    headers: { "content-type": "application/json" },
+    body: JSON.stringify(body),
+    signal,
+  });
 const name = encodeURIComponent;
 
 export const api = {
@@ -94,12 +140,10 @@ export const api = {
     ask<unknown>(`/api/v1/pipelines/${name(pipeline)}/${action}`, { method: "POST" }),
   collections: async (signal?: AbortSignal) =>
     (await get<{ collections: Collection[] }>("/api/v1/history", signal)).collections,
-  postMessage: (text: string) =>
-    ask<unknown>("/messages", {
-      method: "POST",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ text, source: "page" }),
-    }),
+  /** Tries a specification out; the parts are texts. */
+  jolt: (trial: { spec: string; input: string; context: string }, signal?: AbortSignal) =>
+    post<JoltOutcome>("/api/v1/jolt", { ...trial, text: true }, signal),
+  postMessage: (text: string) => post<unknown>("/messages", { text, source: "page" }),
 };
 
 export type Connection = "connecting" | "live" | "reconnecting";

@@ -21,7 +21,7 @@ class Router {
     if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey) return;
     const link = event.target instanceof Element ? event.target.closest("a") : null;
     if (!link || link.target || link.origin !== location.origin) return;
-    if (link.pathname !== "/" && !/^\/(console|demo)(\/|$)/.test(link.pathname)) return;
+    if (link.pathname !== "/" && !/^\/(console|tools|demo)(\/|$)/.test(link.pathname)) return;
     event.preventDefault();
     this.go(link.pathname);
   }

@@ -11,6 +11,7 @@ mod dead_letters;
 mod groups;
 mod history;
 mod info;
+mod jolt;
 mod pipelines;
 pub(crate) mod records;
 mod topics;
@@ -26,6 +27,7 @@ pub(crate) fn routes() -> Vec<Route> {
         history::routes(),
         cache::routes(),
         dead_letters::routes(),
+        jolt::routes(),
     ]
     .into_iter()
     .flatten()

@@ -8,6 +8,7 @@ mod endpoints;
 mod groups;
 mod guard;
 mod hostile;
+mod jolt;
 mod pages;
 mod records;
 mod stores;

@@ -17,7 +17,7 @@ use crate::support::{Bench, request};
 async fn the_console_and_the_demo_are_one_document_without_foreign_scripts() {
     let bench = Bench::new().await;
     let root = bench.get("/").await;
-    for path in ["/", "/console", "/console/topics/a", "/demo", "/demo/messages"] {
+    for path in ["/", "/console", "/console/topics/a", "/demo", "/demo/messages", "/tools/jolt"] {
         let page = bench.get(path).await;
         assert_eq!(page.status, StatusCode::OK, "{path}");
         assert!(page.header("content-type").starts_with("text/html"), "{path}");
