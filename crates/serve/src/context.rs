@@ -6,7 +6,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use courant_log::Log;
-use courant_model::{Clock, limits::{JOLT_TRIED_AT_ONCE_MAX, STREAM_SUBSCRIBERS_MAX}};
+use courant_model::{
+    Clock,
+    limits::{JOLT_TRIED_AT_ONCE_MAX, STREAM_SUBSCRIBERS_MAX},
+};
 use courant_pipeline::{plan::EndpointPlan, routes::RouteTable};
 use courant_stores::{Cache, History};
 use indexmap::IndexMap;

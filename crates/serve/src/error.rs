@@ -179,7 +179,9 @@ impl ApiError {
 
     fn answer(self, body: serde_json::Value) -> Response {
         let status = self.status();
-        if status.is_server_error() && !matches!(self, Self::TooManySubscribers | Self::TooManyTrials) {
+        if status.is_server_error()
+            && !matches!(self, Self::TooManySubscribers | Self::TooManyTrials)
+        {
             tracing::warn!(code = self.code(), error = %self, "a request failed");
         }
         let mut response = (status, Json(body)).into_response();

@@ -148,7 +148,9 @@ mod tests {
 
     #[test]
     fn pages_are_told_from_what_only_begins_like_them() {
-        for path in ["/", "/console", "/console/topics", "/demo/messages", "/tools/jolt", "/assets/x.js"] {
+        for path in
+            ["/", "/console", "/console/topics", "/demo/messages", "/tools/jolt", "/assets/x.js"]
+        {
             assert!(is_page(path), "{path}");
         }
         for path in ["/consoles", "/demos/x", "/api/v1/info", "/messages", "/assetsx"] {

@@ -41,12 +41,17 @@ async fn texts_keep_their_numbers_and_places() {
 
 #[tokio::test]
 async fn everything_wrong_is_told_with_its_place() {
-    let spec = "[{ \"operation\": \"shift\", \"spec\": {\n  \"a\": \"x*\" } }, { \"operation\": \"no\" }]";
+    let spec =
+        "[{ \"operation\": \"shift\", \"spec\": {\n  \"a\": \"x*\" } }, { \"operation\": \"no\" }]";
     let trial = |spec: &str, input: &str, context: &str| json!({ "text": true, "spec": spec, "input": input, "context": context });
     let outcome = tried(trial(spec, "{", "")).await;
     let errors = outcome["errors"].as_array().unwrap();
     let short = |error: &Value| {
-        (error["part"].as_str().unwrap().to_owned(), error["operation"].clone(), error["line"].clone())
+        (
+            error["part"].as_str().unwrap().to_owned(),
+            error["operation"].clone(),
+            error["line"].clone(),
+        )
     };
     let told: Vec<_> = errors.iter().map(short).collect();
     let expected = [
@@ -70,7 +75,10 @@ async fn everything_wrong_is_told_with_its_place() {
 async fn what_is_no_trial_or_too_large_is_refused() {
     let bench = Bench::new().await;
     let refused = bench.post("/api/v1/jolt", &json!({ "spec": [] })).await;
-    assert_eq!((refused.status, refused.code()), (StatusCode::BAD_REQUEST, "invalid_request".into()));
+    assert_eq!(
+        (refused.status, refused.code()),
+        (StatusCode::BAD_REQUEST, "invalid_request".into())
+    );
     let large = json!({ "spec": [], "input": "x".repeat(1 << 20) });
     let refused = bench.post("/api/v1/jolt", &large).await;
     assert_eq!(refused.status, StatusCode::BAD_REQUEST);
