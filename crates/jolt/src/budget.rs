@@ -17,8 +17,8 @@ use crate::{
 pub(crate) struct Fault(pub(crate) String);
 
 impl From<OutOfRange> for Fault {
-    fn from(OutOfRange(what): OutOfRange) -> Self {
-        Self(what)
+    fn from(reference: OutOfRange) -> Self {
+        Self(reference.to_string())
     }
 }
 

@@ -12,7 +12,7 @@ use crate::{
 pub fn from_serde<'x>(arena: &'x Arena, json: &'x Json) -> Value<'x> {
     match json {
         Json::Null => Value::Null,
-        Json::Bool(value) => Value::Bool(*value),
+        Json::Bool(value) => (*value).into(),
         Json::Number(number) => Value::Number(from_number(arena, number)),
         Json::String(text) => Value::String(text),
         Json::Array(items) => arena.array(items.iter().map(|item| from_serde(arena, item))),
@@ -41,7 +41,7 @@ fn from_number<'x>(arena: &'x Arena, number: &serde_json::Number) -> Number<'x> 
 pub fn to_serde(value: Value<'_>) -> Json {
     match value {
         Value::Null => Json::Null,
-        Value::Bool(value) => Json::Bool(value),
+        Value::Bool(value) => Json::Bool(value.into()),
         Value::Number(number) => to_number(number),
         Value::String(text) => Json::String(text.to_owned()),
         Value::Array(array) => Json::Array(array.iter().map(to_serde).collect()),
@@ -53,7 +53,7 @@ pub fn to_serde(value: Value<'_>) -> Json {
 
 fn to_number(number: Number<'_>) -> Json {
     match number {
-        Number::Int(value) => Json::from(value),
+        Number::Int(value) => Json::from(value.get()),
         Number::Long(value) => Json::from(value),
         Number::Big(text) => {
             text.parse::<u64>().map_or_else(|_| to_double(number.to_f64()), Json::from)

@@ -7,7 +7,7 @@ use std::{cmp::Ordering, fmt::Write, hash::BuildHasher, ops::Deref};
 
 use crate::{
     arena::{Arena, Growing},
-    value::{Number, Value},
+    value::{Number, Truth, Value},
 };
 
 /// A number as text; no double needs more room.
@@ -69,10 +69,9 @@ pub(crate) fn text<'x>(arena: &'x Arena, value: Value<'x>) -> &'x str {
     match value {
         Value::String(text) => text,
         Value::Null => "null",
-        Value::Bool(true) => "true",
-        Value::Bool(false) => "false",
+        Value::Bool(value) => bool_text(value),
         Value::Number(Number::Big(text) | Number::Decimal(text)) => text,
-        Value::Number(Number::Int(value)) => arena.text(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Int(value)) => arena.text(itoa::Buffer::new().format(value.get())),
         Value::Number(Number::Long(value)) => arena.text(itoa::Buffer::new().format(value)),
         Value::Number(Number::Double(value)) => arena.text(&double(value)),
         Value::Array(_) | Value::Object(_) => {
@@ -83,13 +82,21 @@ pub(crate) fn text<'x>(arena: &'x Arena, value: Value<'x>) -> &'x str {
     }
 }
 
+/// The word for a boolean.
+pub(crate) const fn bool_text(value: Truth) -> &'static str {
+    match value {
+        Truth::False => "false",
+        Truth::True => "true",
+    }
+}
+
 /// Appends what [`text`] gives.
 pub(crate) fn append(value: Value<'_>, out: &mut Growing<'_>) {
     match value {
         Value::Null => out.push_str("null"),
-        Value::Bool(value) => out.push_str(if value { "true" } else { "false" }),
+        Value::Bool(value) => out.push_str(bool_text(value)),
         Value::String(text) => out.push_str(text),
-        Value::Number(Number::Int(value)) => out.push_str(itoa::Buffer::new().format(value)),
+        Value::Number(Number::Int(value)) => out.push_str(itoa::Buffer::new().format(value.get())),
         Value::Number(Number::Long(value)) => out.push_str(itoa::Buffer::new().format(value)),
         Value::Number(Number::Big(text) | Number::Decimal(text)) => out.push_str(text),
         Value::Number(Number::Double(value)) => out.push_str(&double(value)),
@@ -127,7 +134,7 @@ pub(crate) fn index(text: &str) -> Option<usize> {
 /// A number in a string: an integer, a long, else a double as `Double.parseDouble` reads.
 pub(crate) fn parse_number(text: &str) -> Option<Number<'static>> {
     if let Ok(value) = text.parse::<i32>() {
-        return Some(Number::Int(value));
+        return Some(Number::Int(value.into()));
     }
     if let Ok(value) = text.parse::<i64>() {
         return Some(Number::Long(value));

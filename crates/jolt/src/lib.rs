@@ -39,5 +39,5 @@ pub use error::{Error, ParseError, SpecError, SpecErrors, TransformError};
 pub use explain::{Action, Explanation, Match};
 pub use parse::{parse, parse_with_comments};
 pub use place::{Place, locate};
-pub use value::{Array, Number, Object, Value};
+pub use value::{Array, Int, Number, Object, Truth, Value};
 pub use write::{to_vec, to_vec_pretty};

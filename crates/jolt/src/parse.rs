@@ -9,7 +9,7 @@ use crate::{
     error::ParseError,
     limits::DEPTH_MAX,
     scan,
-    value::{Number, Object, Value},
+    value::{Array, Number, Object, Value},
 };
 
 /// Parses one document; only white space may follow.
@@ -97,15 +97,18 @@ impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
         Ok(())
     }
 
+    /// In its callers, where the value goes on: through memory it would be written in
+    /// parts and read as a whole, for which the processor waits.
+    #[inline(always)]
     fn value(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
         self.space()?;
         match self.peek() {
             Some(b'"') => Ok(Value::String(self.string()?)),
-            Some(b'{') => self.object(depth),
-            Some(b'[') => self.array(depth),
+            Some(b'{') => Ok(Value::Object(self.object(depth)?)),
+            Some(b'[') => Ok(Value::Array(self.array(depth)?)),
             Some(b'-' | b'0'..=b'9') => Ok(Value::Number(self.number()?)),
-            Some(b't') => self.word("true", Value::Bool(true)),
-            Some(b'f') => self.word("false", Value::Bool(false)),
+            Some(b't') => self.word("true", Value::TRUE),
+            Some(b'f') => self.word("false", Value::FALSE),
             Some(b'n') => self.word("null", Value::Null),
             Some(_) => Err(self.error("a value is expected")),
             None => Err(self.error("the text ends where a value is expected")),
@@ -129,12 +132,12 @@ impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
         self.space()
     }
 
-    fn array(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
+    fn array(&mut self, depth: usize) -> Result<&'x Array<'x>, Ended> {
         self.deeper(depth)?;
         let first = self.items.len();
         if self.peek() == Some(b']') {
             self.at += 1;
-            return Ok(self.arena.array(std::iter::empty()));
+            return Ok(Array::of(self.arena, std::iter::empty()));
         }
         loop {
             let item = self.value(depth + 1)?;
@@ -144,7 +147,7 @@ impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
                 Some(b',') => self.at += 1,
                 Some(b']') => {
                     self.at += 1;
-                    let array = self.arena.array(self.items[first..].iter().copied());
+                    let array = Array::of(self.arena, self.items[first..].iter().copied());
                     self.items.truncate(first);
                     return Ok(array);
                 }
@@ -153,12 +156,12 @@ impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
         }
     }
 
-    fn object(&mut self, depth: usize) -> Result<Value<'x>, Ended> {
+    fn object(&mut self, depth: usize) -> Result<&'x Object<'x>, Ended> {
         self.deeper(depth)?;
         let first = self.entries.len();
         if self.peek() == Some(b'}') {
             self.at += 1;
-            return Ok(self.arena.object());
+            return Ok(Object::new(self.arena));
         }
         loop {
             self.space()?;
@@ -180,7 +183,7 @@ impl<'x, const COMMENTS: bool> Parser<'x, COMMENTS> {
                     self.at += 1;
                     let object = Object::of(self.arena, &self.entries[first..]);
                     self.entries.truncate(first);
-                    return Ok(Value::Object(object));
+                    return Ok(object);
                 }
                 _ => return Err(self.error("\",\" or \"}\" is expected")),
             }

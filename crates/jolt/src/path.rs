@@ -6,7 +6,7 @@
 
 use crate::{
     key::{self, Key, Reference},
-    value::{Number, Value},
+    value::Value,
     walk::{OutOfRange, Walked},
 };
 
@@ -137,9 +137,63 @@ impl Element {
         matches!(self, Self::IndexAmp(_) | Self::IndexAt(_) | Self::At(_))
     }
 
+    /// Whether it is a place in an array, not a key.
+    pub(crate) const fn is_of_array(&self) -> bool {
+        match self {
+            Self::Append
+            | Self::Index(..)
+            | Self::IndexAmp(_)
+            | Self::IndexCount(_)
+            | Self::IndexAt(_) => true,
+            Self::Literal(_) | Self::Amp(_) | Self::Dollar(_) | Self::At(_) => false,
+        }
+    }
+
+    /// Whether it is the same for all keys of one object: it depends on steps above them
+    /// only. A number of keys that matched can grow with each of them.
+    pub(crate) fn is_steady(&self) -> bool {
+        match self {
+            Self::Append | Self::IndexCount(_) | Self::IndexAt(_) | Self::At(_) => false,
+            other => other.seen_above().is_some(),
+        }
+    }
+
+    /// The same as seen from one step above; `None` where it depends on the last step.
+    pub(crate) fn seen_above(&self) -> Option<Self> {
+        let above = |reference: &Reference| {
+            let up = reference.up.checked_sub(1)?;
+            Some(Reference { up, ..*reference })
+        };
+        Some(match self {
+            Self::Literal(_) | Self::Append | Self::Index(..) => self.clone(),
+            Self::Amp(tokens) => {
+                let tokens = tokens.iter().map(|token| match token {
+                    Token::Literal(_) => Some(token.clone()),
+                    Token::Amp(reference) => above(reference).map(Token::Amp),
+                });
+                Self::Amp(tokens.collect::<Option<_>>()?)
+            }
+            Self::Dollar(reference) => Self::Dollar(above(reference)?),
+            Self::IndexAmp(reference) => Self::IndexAmp(above(reference)?),
+            Self::IndexCount(up) => Self::IndexCount(up.checked_sub(1)?),
+            Self::IndexAt(_) | Self::At(_) => return None,
+        })
+    }
+
     /// The key or index that it is here; `None` where it gives none.
     #[inline]
     pub(crate) fn evaluate<'x>(
+        &'x self,
+        walked: &impl Walked<'x>,
+    ) -> Result<Option<Segment<'x>>, OutOfRange> {
+        match self {
+            Self::Literal(text) => Ok(Some(Segment::Key(text))),
+            Self::Index(index, _) => Ok(Some(Segment::Index(*index))),
+            other => other.evaluate_here(walked),
+        }
+    }
+
+    fn evaluate_here<'x>(
         &'x self,
         walked: &impl Walked<'x>,
     ) -> Result<Option<Segment<'x>>, OutOfRange> {
@@ -255,10 +309,9 @@ impl Transpose {
     fn key<'x>(&'x self, walked: &impl Walked<'x>) -> Result<Option<&'x str>, OutOfRange> {
         Ok(match self.read(walked)?.flatten() {
             Some(Value::String(text)) => Some(text),
-            Some(Value::Bool(value)) => Some(if value { "true" } else { "false" }),
+            Some(Value::Bool(value)) => Some(crate::java::bool_text(value)),
             Some(Value::Number(number)) => {
-                let cut = Number::Int(number.to_i32());
-                Some(crate::java::text(walked.arena(), cut.into()))
+                Some(crate::java::text(walked.arena(), number.to_i32().into()))
             }
             _ => None,
         })

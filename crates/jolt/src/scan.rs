@@ -10,17 +10,18 @@ const TOPS: u64 = 0x8080_8080_8080_8080;
 /// How many bytes at the front are neither a quote nor a backslash nor below a blank.
 #[inline]
 pub(crate) fn plain(bytes: &[u8]) -> usize {
-    let mut at = 0;
-    while let Some(Ok(eight)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
-        let word = u64::from_le_bytes(eight);
+    let mut rest = bytes;
+    while let Some((eight, after)) = rest.split_first_chunk() {
+        let word = u64::from_le_bytes(*eight);
         let special = below_blank(word) | equals(word, b'"') | equals(word, b'\\');
         if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+            return bytes.len() - rest.len() + special.trailing_zeros() as usize / 8;
         }
-        at += 8;
+        rest = after;
     }
     let special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..=0x1f);
-    bytes[at..].iter().position(special).map_or(bytes.len(), |more| at + more)
+    let plain = rest.iter().position(special).unwrap_or(rest.len());
+    bytes.len() - rest.len() + plain
 }
 
 /// Whether two keys are equal.

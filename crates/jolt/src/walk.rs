@@ -4,11 +4,29 @@
 //! share one matched key: `@` lines reuse their parent's, and with it the count of
 //! children that `[#…]` tells. Keys that are indices get a text only when one is wanted.
 
+use std::fmt;
+
 use crate::{arena::Arena, key::Reference, scan::same, star::Captures, value::Value};
 
 /// A reference that points above the document, or to a star that is not there.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct OutOfRange(pub(crate) String);
+///
+/// As wide as what it stands in for in a result: a narrow one would split every copy of
+/// that into parts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u64)]
+pub(crate) enum OutOfRange {
+    Above,
+    Star,
+}
+
+impl fmt::Display for OutOfRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Above => f.write_str("a reference points above the document"),
+            Self::Star => f.write_str("a reference names a star that its key does not have"),
+        }
+    }
+}
 
 /// A key that matched, with what its stars captured.
 #[derive(Debug, Clone, Copy)]
@@ -67,21 +85,18 @@ pub(crate) trait Walked<'x> {
     fn value(&self, up: usize) -> Option<Option<Value<'x>>>;
 
     fn tree(&self, up: usize) -> Result<Option<Value<'x>>, OutOfRange> {
-        self.value(up).ok_or_else(|| above(up))
+        self.value(up).ok_or(OutOfRange::Above)
     }
 
     fn key(&self, reference: Reference) -> Result<&'x str, OutOfRange> {
         let Reference { up, group } = reference;
-        let matched = self.matched(up).ok_or_else(|| above(up))?;
-        matched.part(self.arena(), group).ok_or_else(|| {
-            let key = matched.key.text(self.arena());
-            OutOfRange(format!("key {key:?} has no star number {group}"))
-        })
+        let matched = self.matched(up).ok_or(OutOfRange::Above)?;
+        matched.part(self.arena(), group).ok_or(OutOfRange::Star)
     }
 
     /// The matched key as a number, where it is one.
     fn index(&self, reference: Reference) -> Result<Option<usize>, OutOfRange> {
-        let matched = self.matched(reference.up).ok_or_else(|| above(reference.up))?;
+        let matched = self.matched(reference.up).ok_or(OutOfRange::Above)?;
         Ok(match (matched.key, reference.group) {
             (MatchedKey::Index(index), 0) => Some(index),
             _ => None,
@@ -89,11 +104,6 @@ pub(crate) trait Walked<'x> {
     }
 
     fn count(&self, up: usize) -> Result<usize, OutOfRange> {
-        Ok(self.matched(up).ok_or_else(|| above(up))?.count)
+        Ok(self.matched(up).ok_or(OutOfRange::Above)?.count)
     }
-}
-
-#[cold]
-fn above(up: usize) -> OutOfRange {
-    OutOfRange(format!("there are no {up} levels above here"))
 }

@@ -136,8 +136,7 @@ fn new_line(comma: bool, level: usize, out: &mut Vec<u8>) {
 
 fn write_scalar(value: Value<'_>, out: &mut Vec<u8>) {
     match value {
-        Value::Bool(true) => out.extend_from_slice(b"true"),
-        Value::Bool(false) => out.extend_from_slice(b"false"),
+        Value::Bool(value) => out.extend_from_slice(java::bool_text(value).as_bytes()),
         Value::String(text) => write_text(text, out),
         Value::Number(number) => write_number(number, out),
         Value::Null | Value::Array(_) | Value::Object(_) => out.extend_from_slice(b"null"),
@@ -146,8 +145,8 @@ fn write_scalar(value: Value<'_>, out: &mut Vec<u8>) {
 
 fn write_number(number: Number<'_>, out: &mut Vec<u8>) {
     match number {
-        Number::Int(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
-        Number::Long(value) => out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes()),
+        Number::Int(value) => write_whole(value.get(), out),
+        Number::Long(value) => write_whole(value, out),
         Number::Big(text) => out.extend_from_slice(text.as_bytes()),
         Number::Decimal(text) => out.extend_from_slice(text.as_bytes()),
         // JSON has no word for these; Jackson writes them in quotes.
@@ -156,15 +155,30 @@ fn write_number(number: Number<'_>, out: &mut Vec<u8>) {
     }
 }
 
+fn write_whole(value: impl itoa::Integer, out: &mut Vec<u8>) {
+    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+}
+
 fn write_text(text: &str, out: &mut Vec<u8>) {
     let mut rest = text.as_bytes();
     out.reserve(rest.len() + 2);
     out.push(b'"');
-    loop {
-        let (plain, after) = rest.split_at(scan::plain(rest));
-        out.extend_from_slice(plain);
-        let Some((special, after)) = after.split_first() else { break };
-        write_escape(*special, out);
+    // Texts are short: eight bytes at a time cost less than a call that copies any number.
+    while !rest.is_empty() {
+        if let Some((eight, after)) = rest.split_first_chunk::<8>()
+            && scan::plain(eight) == eight.len()
+        {
+            out.extend_from_slice(eight);
+            rest = after;
+            continue;
+        }
+        let (some, after) = rest.split_at(rest.len().min(8));
+        for byte in some {
+            match byte {
+                b'"' | b'\\' | 0..=0x1f => write_escape(*byte, out),
+                plain => out.push(*plain),
+            }
+        }
         rest = after;
     }
     out.push(b'"');

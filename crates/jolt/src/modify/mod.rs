@@ -131,6 +131,13 @@ impl Modify {
     }
 }
 
+impl Entry {
+    /// Whether it is tried on a value that is there, or is not.
+    const fn is_tried(&self, present: bool) -> bool {
+        present || !self.only_present
+    }
+}
+
 impl Composite {
     fn deepens(&self) -> usize {
         let entries = self.literals.iter().chain(self.stars.iter().map(|(_, entry)| entry));
@@ -139,7 +146,13 @@ impl Composite {
             Node::Leaf(expressions) => {
                 let deep = expressions.iter().map(|expression| match expression {
                     Expression::Literal(value) => 1 + value.depth(),
-                    _ => crate::limits::DEPTH_MAX,
+                    Expression::Nothing => 0,
+                    // It replaces what it works on, at most by a list of it.
+                    Expression::OnCurrent(_) => 1,
+                    Expression::On(call, _) if call.gives_a_scalar() => 1,
+                    Expression::Document(_) | Expression::Context(_) | Expression::On(..) => {
+                        crate::limits::DEPTH_MAX
+                    }
                 });
                 deep.max().unwrap_or(0)
             }

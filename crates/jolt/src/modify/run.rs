@@ -117,11 +117,14 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
 
     fn in_object(&mut self, spec: &'x Composite, object: &'x Object<'x>) -> Result<(), Fault> {
         self.budget.steps(spec.literals.len())?;
+        let mut next = 0;
         for entry in &spec.literals {
-            let slot = object.slot(&entry.key);
-            let matched = Matched::new(MatchedKey::Text(&entry.key), Captures::None);
-            let target = Target::Key(object, &entry.key);
-            self.entry(entry, target, slot, slot.is_some(), matched)?;
+            let slot = object.slot_from(&mut next, &entry.key);
+            let present = slot.is_some();
+            if entry.is_tried(present) {
+                self.push(slot, MatchedKey::Text(&entry.key), Captures::None);
+                self.entry(entry, Target::Key(object, &entry.key), slot, present)?;
+            }
         }
         if spec.stars.is_empty() {
             return Ok(());
@@ -133,8 +136,9 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             let captured =
                 |(star, entry): &'x (Star, Entry)| Some((star.captures(self.arena, key)?, entry));
             if let Some((captures, entry)) = spec.stars.iter().find_map(captured) {
-                let matched = Matched::new(MatchedKey::Text(key), captures);
-                self.entry(entry, Target::Key(object, key), Some(&found.value), true, matched)?;
+                let slot = Some(&found.value);
+                self.push(slot, MatchedKey::Text(key), captures);
+                self.entry(entry, Target::Key(object, key), slot, true)?;
             }
         }
         Ok(())
@@ -159,9 +163,10 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                 let index = entry.index;
                 let slot = slots.get(index);
                 let present = slot.is_some() && is_there(index);
-                let matched = Matched::new(MatchedKey::Index(index), Captures::None);
-                let target = Target::Index { array, index, original };
-                self.entry(entry, target, slot, present, matched)?;
+                if entry.is_tried(present) {
+                    self.push(slot, MatchedKey::Index(index), Captures::None);
+                    self.entry(entry, Target::Index { array, index, original }, slot, present)?;
+                }
             }
         }
         if spec.stars.is_empty() {
@@ -173,9 +178,10 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             let literal = spec.literals.iter().find(|entry| entry.index == index);
             let Some(entry) = literal.filter(|_| literal_wins).or(star) else { continue };
             let present = is_there(index);
-            let matched = Matched::new(MatchedKey::Index(index), Captures::None);
-            let target = Target::Index { array, index, original };
-            self.entry(entry, target, Some(slot), present, matched)?;
+            if entry.is_tried(present) {
+                self.push(Some(slot), MatchedKey::Index(index), Captures::None);
+                self.entry(entry, Target::Index { array, index, original }, Some(slot), present)?;
+            }
         }
         Ok(())
     }
@@ -186,67 +192,59 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         let captured =
             |(star, entry): &'x (Star, Entry)| Some((star.captures(self.arena, key)?, entry));
         let Some((captures, entry)) = spec.stars.iter().find_map(captured) else { return Ok(()) };
-        let matched = Matched::new(MatchedKey::Text(key), captures);
-        self.entry(entry, Target::Scalar, None, false, matched)
+        if entry.is_tried(false) {
+            self.push(None, MatchedKey::Text(key), captures);
+            self.entry(entry, Target::Scalar, None, false)?;
+        }
+        Ok(())
     }
 
+    /// Pushes the step of an entry. It is made where it stays; copied there it would be
+    /// read before it is written.
+    #[inline(always)]
+    fn push(&mut self, slot: Option<&'x Slot<'x>>, key: MatchedKey<'x>, captures: Captures<'x>) {
+        self.steps.steps.push(Level { slot, matched: Matched::new(key, captures) });
+    }
+
+    /// Runs an entry whose step was pushed, and pops it.
     fn entry(
         &mut self,
         entry: &'x Entry,
         target: Target<'x>,
         slot: Option<&'x Slot<'x>>,
         present: bool,
-        matched: Matched<'x>,
     ) -> Result<(), Fault> {
-        if entry.only_present && !present {
-            return Ok(());
-        }
         self.observer.enter(match target {
             Target::Key(_, key) => Step::Key(key),
             Target::Index { index, .. } => Step::Index(index),
             Target::Scalar => Step::Same,
         });
-        self.matched(entry, target, slot, present, matched)?;
-        self.observer.leave();
-        Ok(())
-    }
-
-    fn matched(
-        &mut self,
-        entry: &'x Entry,
-        target: Target<'x>,
-        slot: Option<&'x Slot<'x>>,
-        present: bool,
-        matched: Matched<'x>,
-    ) -> Result<(), Fault> {
         match &entry.node {
             Node::Leaf(expressions) => {
-                self.steps.steps.push(Level { slot, matched });
-                let found = self.first(expressions, present);
-                self.steps.steps.pop();
-                let found = found?;
+                let found = self.first(expressions, present)?;
                 let writes = match found {
                     Some((expression, value)) => {
-                        self.set(target, expression.mode(entry.mode), value)?
+                        self.set(target, slot, expression.mode(entry.mode), value)?
                     }
                     None => false,
                 };
                 let action = if writes { Action::Modified } else { Action::Kept };
                 self.observer.tell(entry.id, action, found.map(|(_, value)| value));
-                Ok(())
             }
-            Node::Composite(spec) => {
-                let Some(slot) = self.container(spec, target, slot)? else {
-                    self.observer.tell(entry.id, Action::Kept, None);
-                    return Ok(());
-                };
-                self.observer.tell(entry.id, Action::Entered, None);
-                self.steps.steps.push(Level { slot: Some(slot), matched });
-                let outcome = self.children(spec, slot);
-                self.steps.steps.pop();
-                outcome
-            }
+            Node::Composite(spec) => match self.container(spec, target, slot)? {
+                Some(slot) => {
+                    self.observer.tell(entry.id, Action::Entered, None);
+                    if let Some(step) = self.steps.steps.last_mut() {
+                        step.slot = Some(slot);
+                    }
+                    self.children(spec, slot)?;
+                }
+                None => self.observer.tell(entry.id, Action::Kept, None),
+            },
         }
+        self.steps.steps.pop();
+        self.observer.leave();
+        Ok(())
     }
 
     /// Where a composite goes on: what is there if it fits, else a new container where
@@ -274,7 +272,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             Shape::Array { .. } => self.arena.array(std::iter::empty()),
             Shape::Any | Shape::Object => self.arena.object(),
         };
-        self.set(target, spec.mode, new)?;
+        self.set(target, slot, spec.mode, new)?;
         Ok(match target {
             Target::Key(object, key) => object.slot(key),
             Target::Index { array, index, .. } => array.slots().get(index),
@@ -282,43 +280,45 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         })
     }
 
-    /// Writes a value where the mode allows it; answers whether it does.
-    fn set(&mut self, target: Target<'x>, mode: Mode, value: Value<'x>) -> Result<bool, Fault> {
+    /// Writes a value where the mode allows it; answers whether it does. The slot is the
+    /// target's, where it has one already.
+    fn set(
+        &mut self,
+        target: Target<'x>,
+        slot: Option<&'x Slot<'x>>,
+        mode: Mode,
+        value: Value<'x>,
+    ) -> Result<bool, Fault> {
         self.budget.nodes(1)?;
-        match target {
-            Target::Key(object, key) => {
-                let Some(slot) = object.slot(key) else {
+        let Some(slot) = slot else {
+            return match target {
+                Target::Key(object, key) => {
                     self.budget.text(key.len())?;
                     object.push_new(key, value);
-                    return Ok(true);
-                };
-                let writes = match mode {
-                    Mode::Overwrite => true,
-                    Mode::Default => slot.get().is_null(),
-                    Mode::Define => false,
-                };
-                if writes {
-                    slot.set(value);
+                    Ok(true)
                 }
-                Ok(writes)
-            }
-            Target::Index { array, index, original } => {
-                let Some(slot) = array.slots().get(index) else { return Ok(false) };
-                let writes = match mode {
-                    Mode::Overwrite => true,
-                    Mode::Default => slot.get().is_null(),
-                    Mode::Define => index >= original && slot.get().is_null(),
-                };
-                if writes {
-                    slot.set(value);
+                Target::Index { .. } => Ok(false),
+                Target::Scalar => {
+                    Err(Fault("a scalar has no keys that could be modified".to_owned()))
                 }
-                Ok(writes)
+            };
+        };
+        let writes = match (mode, target) {
+            (Mode::Overwrite, _) => true,
+            (Mode::Default, _) => slot.get().is_null(),
+            (Mode::Define, Target::Index { index, original, .. }) => {
+                index >= original && slot.get().is_null()
             }
-            Target::Scalar => Err(Fault("a scalar has no keys that could be modified".to_owned())),
+            (Mode::Define, Target::Key(..) | Target::Scalar) => false,
+        };
+        if writes {
+            slot.set(value);
         }
+        Ok(writes)
     }
 
     /// The first expression that gives a value, with it.
+    #[inline]
     fn first(
         &mut self,
         expressions: &'x [Expression],
@@ -332,6 +332,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         Ok(None)
     }
 
+    #[inline]
     fn evaluate(
         &mut self,
         expression: &'x Expression,
@@ -345,7 +346,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             Expression::Nothing => Ok(None),
             Expression::Document(_) | Expression::Context(_) => match self.operand(expression) {
                 Ok(Some(value)) => self.budget.copy(value).map(Some),
-                Ok(None) | Err(OutOfRange(_)) => Ok(None),
+                Ok(None) | Err(_) => Ok(None),
             },
             Expression::OnCurrent(call) => {
                 let current = [self.steps.value(0).flatten().unwrap_or_default()];
@@ -358,7 +359,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                         Ok(Some(value)) => values.push(value),
                         Ok(None) if operands.len() == 1 => {}
                         Ok(None) => values.push(Value::Null),
-                        Err(OutOfRange(_)) => return Ok(None),
+                        Err(_) => return Ok(None),
                     }
                 }
                 call.apply(self.arena, &values, self.budget)

@@ -1,6 +1,8 @@
 //! From a specification to the tree that is walked.
 
-use super::{Composite, Computed, Literal, Node, Order, Place, Special, Then};
+use std::collections::BTreeMap;
+
+use super::{Composite, Computed, FRONTS_MAX, Leaf, Literal, Node, Order, Place, Special, Then};
 use crate::{
     error::Report,
     java,
@@ -27,7 +29,7 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
     }
     let (mut specials, mut literals, mut computed) =
         (Vec::new(), Vec::<Literal>::new(), Vec::new());
-    let mut seen = Vec::new();
+    let (mut seen, mut fronts) = (Vec::new(), Fronts::default());
     let mut whole = true;
     for (keys, right) in spec.iter() {
         for text in key::java_split(keys, '|') {
@@ -38,7 +40,7 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
                     return None;
                 }
                 seen.push(canonical.clone());
-                let node = node(&key, right, report)?;
+                let node = node(&key, right, &mut fronts, report)?;
                 Some((key, canonical, node))
             });
             let Some((key, canonical, node)) = entry else {
@@ -80,7 +82,8 @@ fn composite(spec: &Object<'_>, report: &mut Report) -> Option<Composite> {
     });
     let computed: Vec<_> = computed.into_iter().map(|(_, _, key, node)| (key, node)).collect();
     let order = order(&literals, &computed);
-    whole.then_some(Composite { specials, literals, computed, order })
+    let fronts = fronts.0.len();
+    whole.then_some(Composite { specials, literals, computed, order, fronts })
 }
 
 fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
@@ -97,16 +100,16 @@ fn order(literals: &[Literal], computed: &[(Computed, Node)]) -> Order {
     if computed.iter().any(meets) { Order::Document } else { Order::LiteralsThenComputed }
 }
 
-fn node(key: &Key, right: Value<'_>, report: &mut Report) -> Option<Node> {
+fn node(key: &Key, right: Value<'_>, fronts: &mut Fronts, report: &mut Report) -> Option<Node> {
     let then = match right {
         Value::Object(_) if matches!(key, Key::At | Key::Dollar(_)) => {
             report.tell("\"@\" and \"$\" cannot have keys below them");
             return None;
         }
         Value::Object(object) => Then::Enter(composite(object, report)?),
-        Value::Null => Then::Write(Vec::new()),
-        Value::String(text) => Then::Write(vec![place(text, report)?]),
-        Value::Array(items) => Then::Write(places(items, report)?),
+        Value::Null => Then::Write(leaf(Vec::new(), fronts)),
+        Value::String(text) => Then::Write(leaf(vec![place(text, report)?], fronts)),
+        Value::Array(items) => Then::Write(leaf(places(items, report)?, fronts)),
         other => {
             let kind = other.kind();
             report.tell(format!(
@@ -118,7 +121,46 @@ fn node(key: &Key, right: Value<'_>, report: &mut Report) -> Option<Node> {
     Some(Node { key: report.here(), then })
 }
 
-fn places(items: &Array<'_>, report: &mut Report) -> Option<Vec<Place>> {
+/// The fronts of a composite's paths, by their canonical form.
+#[derive(Default)]
+struct Fronts(BTreeMap<String, usize>);
+
+impl Fronts {
+    fn of(&mut self, path: &Path) -> Option<usize> {
+        let (_, front) = path.elements.split_last()?;
+        if !front.iter().all(Element::is_steady) {
+            return None;
+        }
+        // The last part says what the front leads to.
+        let array = path.elements.last().is_some_and(Element::is_of_array);
+        let form = format!("{} {array}", Path { elements: front.to_vec() }.canonical());
+        let next = self.0.len();
+        match self.0.get(&form) {
+            Some(known) => Some(*known),
+            None if next == FRONTS_MAX => None,
+            None => Some(*self.0.entry(form).or_insert(next)),
+        }
+    }
+}
+
+fn leaf(mut places: Vec<Path>, fronts: &mut Fronts) -> Leaf {
+    let place_of = |path: &Path| fronts.of(path);
+    let found: Vec<_> = places.iter().map(place_of).collect();
+    let above =
+        |path: &Path| path.elements.iter().map(Element::seen_above).collect::<Option<Vec<_>>>();
+    let seen_above: Option<Vec<_>> = places.iter().map(above).collect();
+    let steps = seen_above.is_none();
+    if let Some(seen_above) = seen_above {
+        places = seen_above.into_iter().map(|elements| Path { elements }).collect();
+    }
+    let places = places.into_iter().zip(found).map(|(path, front)| {
+        let certain = !path.elements.iter().any(Element::is_uncertain);
+        Place { path, certain, front }
+    });
+    Leaf { places: places.collect(), steps }
+}
+
+fn places(items: &Array<'_>, report: &mut Report) -> Option<Vec<Path>> {
     let places = items.iter().map(|item| match item {
         Value::String(text) => place(text, report),
         other => {
@@ -131,16 +173,13 @@ fn places(items: &Array<'_>, report: &mut Report) -> Option<Vec<Place>> {
     places.into_iter().collect()
 }
 
-fn place(text: &str, report: &mut Report) -> Option<Place> {
+fn place(text: &str, report: &mut Report) -> Option<Path> {
     match Path::parse(text) {
         Ok(path) if path.elements.len() > DEPTH_MAX => {
             report.tell(format!("path has {} parts, {DEPTH_MAX} are allowed", path.elements.len()));
             None
         }
-        Ok(path) => {
-            let certain = !path.elements.iter().any(Element::is_uncertain);
-            Some(Place { path, certain })
-        }
+        Ok(path) => Some(path),
         Err(why) => {
             report.tell(why);
             None

@@ -33,6 +33,9 @@ struct Composite {
     /// In the order in which they are tried.
     computed: Vec<(Computed, Node)>,
     order: Order,
+    /// Fronts of its leaves' paths that are the same for all of its keys: the containers
+    /// that they lead to are looked for once.
+    fronts: usize,
 }
 
 #[derive(Debug)]
@@ -71,9 +74,17 @@ struct Node {
 #[derive(Debug)]
 enum Then {
     /// The value goes there.
-    Write(Vec<Place>),
+    Write(Leaf),
     /// The keys below are tried.
     Enter(Composite),
+}
+
+#[derive(Debug)]
+struct Leaf {
+    places: Vec<Place>,
+    /// Whether a path depends on the leaf's own step. Others are written as the step above
+    /// sees them, and the leaf needs no step.
+    steps: bool,
 }
 
 #[derive(Debug)]
@@ -81,7 +92,12 @@ struct Place {
     path: Path,
     /// Whether each part gives a key, so that writing can begin before all are known.
     certain: bool,
+    /// Which of the composite's fronts all parts but the last are.
+    front: Option<usize>,
 }
+
+/// Fronts that a composite remembers; it makes room for them each time it is entered.
+const FRONTS_MAX: usize = 16;
 
 /// In which order keys meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +145,7 @@ impl Node {
     fn deepens(&self) -> usize {
         match &self.then {
             // One more for the list that two values in one place become.
-            Then::Write(places) => {
+            Then::Write(Leaf { places, .. }) => {
                 places.iter().map(|place| place.path.elements.len() + 1).max().unwrap_or(0)
             }
             Then::Enter(composite) => composite.deepens(),

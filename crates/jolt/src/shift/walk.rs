@@ -6,14 +6,17 @@
 
 use std::cell::Cell;
 
-use super::{Composite, Computed, Literal, Node, Order, Place, Special, Then, output};
+use super::{
+    Composite, Computed, Leaf, Literal, Node, Order, Place, Special, Then,
+    output::{self, Container},
+};
 use crate::{
     arena::{Arena, List},
     budget::{Budget, Fault, Run},
     explain::{Action, Observer, Step},
     java,
     keys::KeyId,
-    path,
+    path::{self, Element},
     star::{Captures, Star},
     value::{Array, Slot, Value},
     walk::{Matched, MatchedKey, Walked},
@@ -28,19 +31,25 @@ pub(super) fn run<'x, O: Observer<'x>>(
     let mut walk = Walk {
         stack: Stack { arena, steps: arena.list(16), matched: arena.list(16) },
         output: arena.put(Cell::new(Value::Null)),
+        fronts: arena.list(16),
+        fronts_from: 0,
         budget,
         observer,
     };
     let top = Matched::new(MatchedKey::Text("root"), Captures::None);
     walk.stack.push(Some(input), top);
     walk.stack.push(Some(input), top);
-    walk.composite(root, Some(input))?;
+    walk.enter(root, Some(input))?;
     Ok(walk.output.get())
 }
 
 struct Walk<'x, 'r, O> {
     stack: Stack<'x>,
     output: &'x Slot<'x>,
+    /// Containers that fronts of paths led to: those of each composite that is entered.
+    fronts: List<'x, Option<Container<'x>>>,
+    /// Where the last composite's begin.
+    fronts_from: usize,
     budget: &'r mut Budget<'x>,
     observer: &'r mut O,
 }
@@ -104,15 +113,17 @@ impl<'x> Walked<'x> for Stack<'x> {
     }
 }
 
-/// What a leaf writes.
-#[derive(Clone, Copy)]
-enum Data<'x> {
-    Value(Option<Value<'x>>),
-    Text(&'x str),
-}
-
 impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
     /// Runs what is below a step that was pushed.
+    fn enter(&mut self, spec: &'x Composite, input: Option<Value<'x>>) -> Result<(), Fault> {
+        let before = std::mem::replace(&mut self.fronts_from, self.fronts.len());
+        self.fronts.resize(self.fronts_from + spec.fronts, None);
+        self.composite(spec, input)?;
+        self.fronts.truncate(self.fronts_from);
+        self.fronts_from = before;
+        Ok(())
+    }
+
     fn composite(&mut self, spec: &'x Composite, input: Option<Value<'x>>) -> Result<(), Fault> {
         for (special, node) in &spec.specials {
             self.budget.steps(1)?;
@@ -123,10 +134,11 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
             Some(Value::Object(object)) => {
                 if matches!(spec.order, Order::Literals | Order::LiteralsThenComputed) {
                     self.budget.steps(spec.literals.len())?;
+                    let mut next = 0;
                     for literal in &spec.literals {
-                        if let Some(value) = object.get(&literal.key) {
+                        if let Some(slot) = object.slot_from(&mut next, &literal.key) {
                             self.observer.enter(Step::Key(&literal.key));
-                            self.literal(literal, Some(value))?;
+                            self.literal(literal, Some(slot.get()))?;
                             self.observer.leave();
                         }
                     }
@@ -214,7 +226,7 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                 }
             };
             if let Some(captures) = captures {
-                return self.matched(node, Matched::new(key, captures), value);
+                return self.matched(node, key, captures, value);
             }
         }
         Ok(())
@@ -222,24 +234,34 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
 
     fn literal(&mut self, literal: &'x Literal, value: Option<Value<'x>>) -> Result<(), Fault> {
         let key = MatchedKey::Text(&literal.key);
-        self.matched(&literal.node, Matched::new(key, Captures::None), value)
+        self.matched(&literal.node, key, Captures::None, value)
     }
 
+    /// In its callers: a key and its captures are made where they stay.
+    #[inline(always)]
     fn matched(
         &mut self,
         node: &'x Node,
-        matched: Matched<'x>,
+        key: MatchedKey<'x>,
+        captures: Captures<'x>,
         value: Option<Value<'x>>,
     ) -> Result<(), Fault> {
-        self.stack.push(value, matched);
         match &node.then {
-            Then::Write(places) => self.write(node.key, places, Data::Value(value))?,
+            Then::Write(leaf) if !leaf.steps => {
+                self.write(node.key, leaf, value.unwrap_or_default())?;
+            }
+            Then::Write(leaf) => {
+                self.stack.push(value, Matched::new(key, captures));
+                self.write(node.key, leaf, value.unwrap_or_default())?;
+                self.stack.pop();
+            }
             Then::Enter(spec) => {
                 self.observer.tell(node.key, Action::Entered, None);
-                self.composite(spec, value)?;
+                self.stack.push(value, Matched::new(key, captures));
+                self.enter(spec, value)?;
+                self.stack.pop();
             }
         }
-        self.stack.pop();
         self.stack.count_child();
         Ok(())
     }
@@ -250,11 +272,11 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
         node: &'x Node,
         input: Option<Value<'x>>,
     ) -> Result<(), Fault> {
-        let data = match special {
+        // What is there to go on with, and the text of those that give one.
+        let (found, text) = match special {
             Special::At => {
                 self.observer.enter(Step::Same);
-                self.stack.push_shared(input);
-                Data::Value(input)
+                (input, None)
             }
             Special::Transpose(transpose) => {
                 let Some(found) = transpose.read(&self.stack)? else { return Ok(()) };
@@ -262,87 +284,118 @@ impl<'x, O: Observer<'x>> Walk<'x, '_, O> {
                     let path = transpose.segments(&self.stack)?;
                     self.observer.enter(Step::Elsewhere(transpose.up, path));
                 }
-                let below = matches!(node.then, Then::Enter(_));
-                self.stack.push_shared(if below { found } else { input });
-                Data::Value(found)
+                (found, None)
             }
             Special::Dollar(reference) => {
                 let text = self.stack.key(*reference)?;
                 self.observer.enter(Step::Elsewhere(reference.up, Vec::new()));
-                self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
-                Data::Text(text)
+                (input, Some(text))
             }
             Special::Hash(text) => {
                 self.observer.enter(Step::Same);
-                self.stack.push(input, Matched::new(MatchedKey::Text(text), Captures::None));
-                Data::Text(text)
+                (input, Some(&**text))
             }
         };
+        let steps = match &node.then {
+            Then::Write(leaf) => leaf.steps,
+            Then::Enter(_) => true,
+        };
+        let value = if let Then::Enter(_) = node.then { found } else { input };
+        match text {
+            _ if !steps => {}
+            Some(text) => {
+                self.stack.push(value, Matched::new(MatchedKey::Text(text), Captures::None));
+            }
+            // One without a key of its own goes on with the one before.
+            None => self.stack.push_shared(value),
+        }
         match &node.then {
-            Then::Write(places) => {
-                self.write(node.key, places, data)?;
-                self.stack.pop();
+            Then::Write(leaf) => {
+                let written = text.map_or(found.unwrap_or_default(), Value::String);
+                self.write(node.key, leaf, written)?;
             }
             Then::Enter(spec) => {
                 self.observer.tell(node.key, Action::Entered, None);
-                let value = if let Data::Value(value) = data { value } else { input };
-                self.composite(spec, value)?;
-                self.stack.pop();
-                self.stack.count_child();
+                self.enter(spec, value)?;
             }
+        }
+        if steps {
+            self.stack.pop();
+        }
+        if let Then::Enter(_) = node.then {
+            self.stack.count_child();
         }
         self.observer.leave();
         Ok(())
     }
 
-    fn write(&mut self, key: KeyId, places: &'x [Place], data: Data<'x>) -> Result<(), Fault> {
-        for place in places {
+    fn write(&mut self, key: KeyId, leaf: &'x Leaf, value: Value<'x>) -> Result<(), Fault> {
+        for place in &leaf.places {
             // Each part of a path is work, also of one that leads nowhere.
             self.budget.steps(1 + place.path.elements.len())?;
+            self.observer.begin_write();
             let Some(slot) = self.slot(place)? else { continue };
-            let value = match data {
-                Data::Value(Some(value)) => self.budget.copy(value)?,
-                Data::Value(None) => Value::Null,
-                Data::Text(text) => self.budget.copy(Value::String(text))?,
-            };
             let before = slot.get();
-            output::write(slot, value, self.stack.arena, self.budget)?;
+            let value = self.budget.copy(value)?;
+            if output::write(slot, value, self.stack.arena, self.budget)? {
+                self.fronts.fill(None);
+            }
             self.observer.wrote(before, slot.get());
         }
-        if O::ON {
-            let value = match data {
-                Data::Value(value) => value.unwrap_or_default(),
-                Data::Text(text) => Value::String(text),
-            };
-            self.observer.tell(key, Action::Wrote, Some(value));
-        }
+        self.observer.tell(key, Action::Wrote, Some(value));
         Ok(())
     }
 
     /// The place in the new document, made if it is not there. `None` where a part of the
-    /// path gives no key: then nothing is made either.
+    /// path gives no key, and then nothing is made either, or where it is barred.
+    #[inline]
     fn slot(&mut self, place: &'x Place) -> Result<Option<&'x Slot<'x>>, Fault> {
-        let arena = self.stack.arena;
-        if !place.certain && place.path.is_void(&self.stack)? {
-            return Ok(None);
-        }
-        let mut slot = self.output;
-        self.observer.begin_write();
-        let mut elements = place.path.elements.iter();
-        while let Some(element) = elements.next() {
-            let Some(segment) = element.evaluate(&self.stack)? else { return Ok(None) };
-            match output::below(slot, segment, arena, self.budget)? {
-                Some(below) => {
-                    self.observer.go_down(segment, slot.get());
-                    slot = below;
-                }
-                None => {
-                    // A reference out of range is an error in a write that is dropped, too.
-                    elements.try_for_each(|element| element.evaluate(&self.stack).map(drop))?;
+        let Some((last, front)) = place.path.elements.split_last() else {
+            return Ok(Some(self.output));
+        };
+        // An observer is told each step.
+        let known = place.front.filter(|_| !O::ON).map(|front| self.fronts_from + front);
+        let container = match known.and_then(|front| self.fronts[front]) {
+            Some(container) => container,
+            None => {
+                if !place.certain && place.path.is_void(&self.stack)? {
                     return Ok(None);
                 }
+                let Some(container) = self.container(front, last)? else {
+                    // A reference out of range is an error in a write that is dropped, too.
+                    place.path.is_void(&self.stack)?;
+                    return Ok(None);
+                };
+                if let Some(front) = known {
+                    self.fronts[front] = Some(container);
+                }
+                container
             }
+        };
+        let Some(segment) = last.evaluate(&self.stack)? else { return Ok(None) };
+        let slot = container.below(segment, self.budget)?;
+        self.observer.go_down(segment, container.value());
+        Ok(slot)
+    }
+
+    /// The container that the front of a path leads to, of the kind that the last part
+    /// asks for.
+    fn container(
+        &mut self,
+        front: &'x [Element],
+        last: &'x Element,
+    ) -> Result<Option<Container<'x>>, Fault> {
+        let arena = self.stack.arena;
+        let mut slot = self.output;
+        for element in front {
+            let Some(container) = Container::of(slot, element.is_of_array(), arena) else {
+                return Ok(None);
+            };
+            let Some(segment) = element.evaluate(&self.stack)? else { return Ok(None) };
+            let Some(below) = container.below(segment, self.budget)? else { return Ok(None) };
+            self.observer.go_down(segment, container.value());
+            slot = below;
         }
-        Ok(Some(slot))
+        Ok(Container::of(slot, last.is_of_array(), arena))
     }
 }

@@ -22,8 +22,8 @@ impl Literal {
     pub(crate) fn of(value: Value<'_>) -> Self {
         match value {
             Value::Null => Self::Null,
-            Value::Bool(value) => Self::Bool(value),
-            Value::Number(Number::Int(value)) => Self::Int(value),
+            Value::Bool(value) => Self::Bool(value.into()),
+            Value::Number(Number::Int(value)) => Self::Int(value.get()),
             Value::Number(Number::Long(value)) => Self::Long(value),
             Value::Number(Number::Big(text)) => Self::Big(text.into()),
             Value::Number(Number::Double(value)) => Self::Double(value),
@@ -40,8 +40,8 @@ impl Literal {
     pub(crate) fn value<'x>(&'x self, arena: &'x Arena) -> Value<'x> {
         match self {
             Self::Null => Value::Null,
-            Self::Bool(value) => Value::Bool(*value),
-            Self::Int(value) => Number::Int(*value).into(),
+            Self::Bool(value) => (*value).into(),
+            Self::Int(value) => (*value).into(),
             Self::Long(value) => Number::Long(*value).into(),
             Self::Big(text) => Number::Big(text).into(),
             Self::Double(value) => Number::Double(*value).into(),

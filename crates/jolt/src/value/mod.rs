@@ -11,7 +11,7 @@ mod array;
 mod literal;
 mod object;
 
-use std::cell::Cell;
+use std::{cell::Cell, fmt};
 
 pub use array::Array;
 pub(crate) use literal::Literal;
@@ -20,11 +20,14 @@ pub use object::Object;
 use crate::{arena::Arena, budget::Weight};
 
 /// A JSON value.
+///
+/// Everything in it is as wide as a pointer, its kind as well: what is smaller would be
+/// written in parts, and a processor that reads such a value as a whole waits for them.
 #[derive(Debug, Clone, Copy, Default)]
 pub enum Value<'x> {
     #[default]
     Null,
-    Bool(bool),
+    Bool(Truth),
     Number(Number<'x>),
     String(&'x str),
     Array(&'x Array<'x>),
@@ -35,7 +38,7 @@ pub enum Value<'x> {
 #[derive(Debug, Clone, Copy)]
 pub enum Number<'x> {
     /// `Integer`.
-    Int(i32),
+    Int(Int),
     /// `Long`; also a small one, where a function made it.
     Long(i64),
     /// `BigInteger`: digits, perhaps after a minus.
@@ -44,6 +47,49 @@ pub enum Number<'x> {
     Double(f64),
     /// A `Double` that was parsed from this text, which is how Java prints it.
     Decimal(&'x str),
+}
+
+/// A boolean as wide as a pointer, see [`Value`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u64)]
+pub enum Truth {
+    False,
+    True,
+}
+
+impl From<bool> for Truth {
+    fn from(value: bool) -> Self {
+        if value { Self::True } else { Self::False }
+    }
+}
+
+impl From<Truth> for bool {
+    fn from(value: Truth) -> Self {
+        value == Truth::True
+    }
+}
+
+/// 32 bits as wide as a pointer, see [`Value`].
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Int(i64);
+
+impl Int {
+    #[allow(clippy::cast_possible_truncation, reason = "it is made of 32 bits")]
+    pub const fn get(self) -> i32 {
+        self.0 as i32
+    }
+}
+
+impl From<i32> for Int {
+    fn from(value: i32) -> Self {
+        Self(value.into())
+    }
+}
+
+impl fmt::Debug for Int {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
 }
 
 /// A place in a document that holds a value.
@@ -74,13 +120,13 @@ pub(crate) fn own_array<'x>(slot: &Slot<'x>) -> Option<&'x Array<'x>> {
 impl Number<'_> {
     /// The kind for a whole number as Jackson chooses it.
     pub fn whole(value: i64) -> Self {
-        i32::try_from(value).map_or(Self::Long(value), Self::Int)
+        i32::try_from(value).map_or(Self::Long(value), |value| Self::Int(value.into()))
     }
 
     /// Java's `doubleValue()`.
     pub fn to_f64(self) -> f64 {
         match self {
-            Self::Int(value) => f64::from(value),
+            Self::Int(value) => f64::from(value.get()),
             #[allow(clippy::cast_precision_loss, reason = "as Java converts")]
             Self::Long(value) => value as f64,
             Self::Big(text) => text.parse().unwrap_or(f64::INFINITY),
@@ -93,7 +139,7 @@ impl Number<'_> {
     #[allow(clippy::cast_possible_truncation, reason = "as Java converts")]
     pub fn to_i64(self) -> i64 {
         match self {
-            Self::Int(value) => i64::from(value),
+            Self::Int(value) => i64::from(value.get()),
             Self::Long(value) => value,
             Self::Big(text) => low_bits(text),
             Self::Double(_) | Self::Decimal(_) => self.to_f64() as i64,
@@ -138,7 +184,22 @@ impl<'x> From<Number<'x>> for Value<'x> {
     }
 }
 
+impl From<bool> for Value<'_> {
+    fn from(value: bool) -> Self {
+        Self::Bool(value.into())
+    }
+}
+
+impl From<i32> for Value<'_> {
+    fn from(value: i32) -> Self {
+        Self::Number(Number::Int(value.into()))
+    }
+}
+
 impl<'x> Value<'x> {
+    pub(crate) const TRUE: Self = Self::Bool(Truth::True);
+    pub(crate) const FALSE: Self = Self::Bool(Truth::False);
+
     pub const fn is_null(self) -> bool {
         matches!(self, Self::Null)
     }
@@ -257,7 +318,7 @@ mod tests {
     fn what_has_two_places_changes_in_one_of_them() {
         let arena = Arena::new();
         let inner = Object::new(&arena);
-        inner.insert("k", Value::Bool(true));
+        inner.insert("k", Value::TRUE);
         let outer = Object::new(&arena);
         outer.insert("a", Value::Object(inner));
         let value = Value::Object(outer).share();

@@ -104,6 +104,24 @@ impl<'x> Object<'x> {
         found.map(|entry| &entry.value)
     }
 
+    /// As [`Object::slot`], looking first at `next`, which then is behind what was found:
+    /// keys are mostly asked for in the order in which they stand.
+    #[inline]
+    pub(crate) fn slot_from(&self, next: &mut usize, key: &str) -> Option<&'x Slot<'x>> {
+        let entries = self.entries();
+        if let Some(entry) = entries.get(*next).filter(|entry| same(entry.key.get(), key)) {
+            *next += 1;
+            return Some(&entry.value);
+        }
+        let place = if entries.len() <= SEARCHED_MAX {
+            entries.iter().position(|entry| same(entry.key.get(), key))
+        } else {
+            self.place(key)
+        };
+        *next = place? + 1;
+        Some(&entries[*next - 1].value)
+    }
+
     /// Sets a key; one that is there keeps its place.
     pub(crate) fn insert(&self, key: &'x str, value: Value<'x>) {
         match self.slot(key) {
@@ -115,13 +133,11 @@ impl<'x> Object<'x> {
     }
 
     /// Appends a key that is known to be new; answers where its value is.
+    #[inline]
     pub(crate) fn push_new(&self, key: &'x str, value: Value<'x>) -> &'x Slot<'x> {
         let length = self.length.get();
         if length == self.room.get().len() {
-            let room = ROOM_MIN.max(2 * length);
-            let before = self.entries();
-            let entry = |n: usize| before.get(n).cloned().unwrap_or_default();
-            self.room.set(self.arena.slice((0..room).map(entry)));
+            self.grow(ROOM_MIN.max(2 * length));
         }
         let entry = &self.room.get()[length];
         entry.key.set(key);
@@ -135,6 +151,18 @@ impl<'x> Object<'x> {
             }
         }
         &entry.value
+    }
+
+    #[cold]
+    fn grow(&self, room: usize) {
+        let mut entries = self.arena.list(room);
+        for entry in self.entries() {
+            entries.push(entry.clone());
+        }
+        while entries.len() < room {
+            entries.push(Entry::default());
+        }
+        self.room.set(entries.into_bump_slice());
     }
 
     /// Keeps the entries that please.
@@ -258,13 +286,14 @@ impl fmt::Debug for Object<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::value::Truth;
 
     #[test]
     fn a_large_object_finds_its_keys_also_after_some_are_gone() {
         let arena = Arena::new();
         let object = Object::new(&arena);
         for n in 0..1_000 {
-            object.insert(arena.text(&format!("key{n}")), Value::Bool(true));
+            object.insert(arena.text(&format!("key{n}")), Value::TRUE);
         }
         assert!(object.slot("key999").is_some());
         object.retain(|key, _| !key.ends_with('7'));
@@ -287,11 +316,11 @@ mod tests {
             let keys: Vec<&str> = (0..distinct).map(|n| arena.text(&format!("k{n}"))).collect();
             let entries: Vec<_> = [false, true]
                 .iter()
-                .flat_map(|last| keys.iter().map(|key| (*key, Value::Bool(*last))))
+                .flat_map(|last| keys.iter().map(|key| (*key, Value::from(*last))))
                 .collect();
             let object = Object::of(&arena, &entries);
             assert_eq!(object.iter().map(|(key, _)| key).collect::<Vec<_>>(), keys);
-            assert!(object.iter().all(|(_, value)| matches!(value, Value::Bool(true))));
+            assert!(object.iter().all(|(_, value)| matches!(value, Value::Bool(Truth::True))));
         }
     }
 }

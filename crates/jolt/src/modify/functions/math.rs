@@ -17,7 +17,7 @@ fn number(value: Value<'_>) -> Option<Number<'_>> {
 }
 
 pub(super) fn to_integer<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
-    number(value).map(|number| Number::Int(number.to_i32()).into())
+    number(value).map(|number| number.to_i32().into())
 }
 
 pub(super) fn to_long<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
@@ -30,7 +30,7 @@ pub(super) fn to_double<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>>
 
 pub(super) fn abs<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     let absolute = match number(value)? {
-        Number::Int(value) => Number::Int(value.wrapping_abs()),
+        Number::Int(value) => Number::Int(value.get().wrapping_abs().into()),
         Number::Long(value) => Number::Long(value.wrapping_abs()),
         Number::Big(_) => return None,
         double => Number::Double(double.to_f64().abs()),
@@ -63,8 +63,8 @@ impl Extremes {
         for item in items {
             let Some(number) = number(*item) else { continue };
             match number {
-                Number::Int(value) if smaller => self.int = self.int.min(value),
-                Number::Int(value) => self.int = self.int.max(value),
+                Number::Int(value) if smaller => self.int = self.int.min(value.get()),
+                Number::Int(value) => self.int = self.int.max(value.get()),
                 Number::Long(value) if smaller => self.long = self.long.min(value),
                 Number::Long(value) => self.long = self.long.max(value),
                 Number::Big(_) => continue,
@@ -89,7 +89,7 @@ pub(super) fn max<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     let Extremes { int, long, double, found } = none.of(items, false);
     let whole = double as i64;
     let largest = if i64::from(int) >= whole && i64::from(int) >= long {
-        Number::Int(int)
+        Number::Int(int.into())
     } else if long >= whole {
         Number::Long(long)
     } else {
@@ -104,7 +104,7 @@ pub(super) fn min<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     let Extremes { int, long, double, found } = none.of(items, true);
     let whole = double as i64;
     let smallest = if i64::from(int) <= whole && i64::from(int) <= long {
-        Number::Int(int)
+        Number::Int(int.into())
     } else if long <= whole {
         Number::Long(long)
     } else {
@@ -122,7 +122,7 @@ pub(super) fn avg<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
 
 pub(super) fn int_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     let numbers = items.iter().filter_map(|item| number(*item));
-    Some(Number::Int(numbers.fold(0, |sum: i32, n| sum.wrapping_add(n.to_i32()))).into())
+    Some(numbers.fold(0, |sum: i32, n| sum.wrapping_add(n.to_i32())).into())
 }
 
 pub(super) fn long_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
@@ -138,7 +138,7 @@ pub(super) fn double_sum<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
 pub(super) fn int_subtract<'x>(items: &[Value<'x>]) -> Option<Value<'x>> {
     match items {
         [Value::Number(Number::Int(a)), Value::Number(Number::Int(b))] => {
-            Some(Number::Int(a.wrapping_sub(*b)).into())
+            Some(a.get().wrapping_sub(b.get()).into())
         }
         _ => None,
     }

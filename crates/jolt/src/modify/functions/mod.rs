@@ -150,6 +150,23 @@ impl Call {
         matches!(self.function, Function::SquashNulls | Function::RecursivelySquashNulls)
     }
 
+    /// Whether its value is never an array or an object.
+    pub(super) const fn gives_a_scalar(&self) -> bool {
+        matches!(
+            self.function,
+            Function::Concat
+                | Function::Substring
+                | Function::Join
+                | Function::LeftPad
+                | Function::RightPad
+                | Function::Avg
+                | Function::IntSum
+                | Function::LongSum
+                | Function::DoubleSum
+                | Function::Size
+        )
+    }
+
     /// The function's value; `None` leaves what was there. What it has in common with
     /// the arguments is marked as shared.
     pub(super) fn apply<'x>(
@@ -298,7 +315,7 @@ fn of_text<'x>(
 
 fn of_integer<'x>(arena: &'x Arena, arguments: &[Value<'x>]) -> Option<(i32, List<'x, Value<'x>>)> {
     match special(arena, arguments)? {
-        (Value::Number(Number::Int(first)), rest) => Some((first, rest)),
+        (Value::Number(Number::Int(first)), rest) => Some((first.get(), rest)),
         _ => None,
     }
 }

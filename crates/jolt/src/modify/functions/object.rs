@@ -6,14 +6,14 @@ use std::{cell::Cell, collections::HashMap, hash::RandomState};
 use crate::{
     arena::Arena,
     java,
-    value::{Number, Slot, Value, own_array, own_object},
+    value::{Slot, Value, own_array, own_object},
 };
 
 pub(super) fn to_boolean<'x>(_: &'x Arena, value: Value<'x>) -> Option<Value<'x>> {
     match value {
         Value::Bool(value) => Some(Value::Bool(value)),
-        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(Value::Bool(true)),
-        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(Value::Bool(false)),
+        Value::String(text) if text.eq_ignore_ascii_case("true") => Some(Value::TRUE),
+        Value::String(text) if text.eq_ignore_ascii_case("false") => Some(Value::FALSE),
         _ => None,
     }
 }
@@ -32,7 +32,7 @@ pub(super) fn size<'x>(arguments: &[Value<'x>]) -> Option<Value<'x>> {
         [] | [_] => return None,
         several => several.len(),
     };
-    i32::try_from(size).ok().map(|size| Number::Int(size).into())
+    i32::try_from(size).ok().map(Value::from)
 }
 
 /// Squashes a copy of one argument. Several make a list that the reference cannot

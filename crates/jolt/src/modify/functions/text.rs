@@ -82,7 +82,7 @@ pub(super) fn substring<'x>(arena: &'x Arena, items: &[Value<'x>]) -> Option<Val
     else {
         return None;
     };
-    let (start, end) = (usize::try_from(*start).ok()?, usize::try_from(*end).ok()?);
+    let (start, end) = (usize::try_from(start.get()).ok()?, usize::try_from(end.get()).ok()?);
     (start < end).then(|| java::substring(arena, text, start, end)).flatten().map(Into::into)
 }
 
@@ -95,12 +95,13 @@ pub(super) fn pad<'x>(
     let [Value::Number(Number::Int(width)), Value::String(filler), ..] = items else {
         return None;
     };
+    let width = width.get();
     let mut filler = filler.chars();
     let (Some(fill), None) = (filler.next(), filler.next()) else { return None };
-    if !(1..=WIDTH_MAX).contains(width) || fill.len_utf16() > 1 {
+    if !(1..=WIDTH_MAX).contains(&width) || fill.len_utf16() > 1 {
         return None;
     }
-    let missing = usize::try_from(*width).ok()?.saturating_sub(java::length(text));
+    let missing = usize::try_from(width).ok()?.saturating_sub(java::length(text));
     let padding = std::iter::repeat_n(fill, missing);
     let mut padded = arena.growing(text.len() + missing * fill.len_utf8());
     if left {
