@@ -2,7 +2,8 @@
 //!
 //! For each input: parse + transform + serialise, and transform alone from a parsed tree.
 //! Prints one line of JSON each; `run.py` beside this file runs the Java library on the
-//! same inputs in turn and draws the table. Counts allocations of a document, too.
+//! same inputs in turn and draws the table. Counts allocations of a document, too. What
+//! comes out is compared where an input says what is expected, and nowhere else.
 
 #![allow(clippy::print_stdout, reason = "prints its results")]
 #![allow(clippy::cast_precision_loss, reason = "rates for people")]

@@ -1,39 +1,39 @@
 import com.bazaarvoice.jolt.Chainr;
 import com.bazaarvoice.jolt.JsonUtils;
 import java.lang.management.ManagementFactory;
-import java.lang.management.ThreadMXBean;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Map;
 import java.util.function.Supplier;
 
-/** The Java library on the same inputs: CPU time of one thread, warmed up. */
+/** The Java library on one of the inputs: CPU time of one thread, warmed up. */
 public class Bench {
-    private static final ThreadMXBean THREADS = ManagementFactory.getThreadMXBean();
+    private static final com.sun.management.ThreadMXBean THREADS =
+            (com.sun.management.ThreadMXBean) ManagementFactory.getThreadMXBean();
     private static Object sink;
 
-    public static void main(String[] paths) throws Exception {
-        for (String path : paths) {
-            Map<String, Object> one = JsonUtils.jsonToMap(Files.readString(Path.of(path)));
-            Chainr chainr = Chainr.fromSpec(one.get("spec"));
-            String input = JsonUtils.toJsonString(one.get("input"));
-            byte[] bytes = input.getBytes(StandardCharsets.UTF_8);
-            double whole = micros(() -> JsonUtils.toJsonString(chainr.transform(
-                    JsonUtils.jsonToObject(new String(bytes, StandardCharsets.UTF_8)))));
-            // A transform may change its input, so each gets a copy of its own; making the
-            // copies is measured alone and taken off.
-            double parse = micros(() -> JsonUtils.jsonToObject(new String(bytes, StandardCharsets.UTF_8)));
-            double transform = micros(() -> chainr.transform(
-                    JsonUtils.jsonToObject(new String(bytes, StandardCharsets.UTF_8)))) - parse;
-            String name = Path.of(path).getFileName().toString().replace(".json", "");
-            System.out.printf("{\"case\":\"%s\",\"whole_us\":%.3f,\"transform_us\":%.3f}%n", name, whole, transform);
-        }
+    public static void main(String[] arguments) throws Exception {
+        Map<String, Object> one = JsonUtils.jsonToMap(Files.readString(Path.of(arguments[0])));
+        Chainr chainr = Chainr.fromSpec(one.get("spec"));
+        byte[] bytes = JsonUtils.toJsonString(one.get("input")).getBytes(StandardCharsets.UTF_8);
+        Supplier<Object> parsed = () -> JsonUtils.jsonToObject(new String(bytes, StandardCharsets.UTF_8));
+        Supplier<Object> whole = () -> JsonUtils.toJsonString(chainr.transform(parsed.get()));
+        double wholeMicros = micros(whole);
+        long before = THREADS.getThreadAllocatedBytes(Thread.currentThread().getId());
+        for (int i = 0; i < 100; i++) sink = whole.get();
+        long allocated = THREADS.getThreadAllocatedBytes(Thread.currentThread().getId()) - before;
+        // A transform may change its input, so each gets a copy of its own; making the
+        // copies is measured alone and taken off.
+        double parse = micros(parsed);
+        double transform = micros(() -> chainr.transform(parsed.get())) - parse;
+        System.out.printf("{\"whole_us\":%.3f,\"transform_us\":%.3f,\"allocated\":%d}%n",
+                wholeMicros, transform, allocated / 100);
     }
 
     private static double micros(Supplier<Object> call) {
-        round(call, 4_000_000_000L);
-        return round(call, 3_000_000_000L);
+        round(call, 2_000_000_000L);
+        return round(call, 1_500_000_000L);
     }
 
     private static double round(Supplier<Object> call, long nanos) {
