@@ -12,7 +12,7 @@ use std::{
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
 /// Which crates of ours each crate may use.
-const EDGES: [(&str, &[&str]); 12] = [
+const EDGES: [(&str, &[&str]); 13] = [
     ("courant-model", &[]),
     ("courant-jolt", &[]),
     ("courant-log", &["courant-model"]),
@@ -20,6 +20,7 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("courant-kafka", &["courant-model", "courant-log"]),
     ("courant-stores", &["courant-model"]),
     ("courant-sql", &["courant-model"]),
+    ("courant-push", &["courant-model"]),
     (
         "courant-pipeline",
         &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-sql"],
@@ -27,7 +28,14 @@ const EDGES: [(&str, &[&str]); 12] = [
     ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
     (
         "courant-serve",
-        &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-pipeline"],
+        &[
+            "courant-model",
+            "courant-jolt",
+            "courant-log",
+            "courant-stores",
+            "courant-pipeline",
+            "courant-push",
+        ],
     ),
     (
         "courant",
@@ -40,6 +48,7 @@ const EDGES: [(&str, &[&str]); 12] = [
             "courant-stores",
             "courant-pipeline",
             "courant-connectors",
+            "courant-push",
             "courant-serve",
         ],
     ),

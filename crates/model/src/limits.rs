@@ -576,3 +576,139 @@ pub const JOLT_TRIED_AT_ONCE_MAX: usize = 2;
 /// How long somebody waits for a transformation that is tried out. One that takes longer
 /// ends by its own bounds and keeps its place until then.
 pub const JOLT_TRIED_MS_MAX: u64 = 5_000;
+
+/// Apps (key, secret, channels of their own) of one push server.
+pub const PUSH_APPS_MAX: usize = 100;
+
+/// Connections of one push app, unless set; within [`HTTP_CONNECTIONS_MAX`].
+pub const PUSH_CONNECTIONS_DEFAULT: usize = 10_000;
+
+/// Channels of one push app that are in memory: occupied, or kept for pages to resume.
+pub const PUSH_CHANNELS_MAX: usize = 100_000;
+
+/// Channels that one connection subscribes to, unless set; a page shows far fewer.
+pub const PUSH_CHANNELS_PER_CONNECTION_DEFAULT: usize = 200;
+
+/// Characters of a push channel's name; the bound of Pusher's libraries.
+pub const PUSH_CHANNEL_NAME_CHARS_MAX: usize = 200;
+
+/// Characters of a push event's name; the bound of Pusher's libraries.
+pub const PUSH_EVENT_NAME_CHARS_MAX: usize = 200;
+
+/// Bytes of a push event's data, unless set; ten times Pusher's, so that an order with
+/// its lines fits.
+pub const PUSH_EVENT_BYTES_DEFAULT: usize = 100 * 1024;
+
+/// Most bytes that a push event's data may be set to.
+pub const PUSH_EVENT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of the data of an event that a page triggers; Pusher's.
+pub const PUSH_CLIENT_EVENT_BYTES_MAX: usize = 10 * 1024;
+
+/// Bytes of one frame of a page: a client event as JSON in a string, or the positions of
+/// all its channels.
+pub const PUSH_FRAME_BYTES_MAX: usize = 64 * 1024;
+
+/// Bytes that a page's connection reads at a time, and writes before it waits; what
+/// five thousand quiet ones cost.
+pub const PUSH_BUFFER_BYTES: usize = 4 * 1024;
+
+/// Messages that wait for one page: all that a channel keeps, several times. They are
+/// shared between pages; what waits costs 32 bytes each.
+pub const PUSH_QUEUE_MESSAGES_MAX: usize = 4_096;
+
+/// Bytes of messages that wait for one page; a slower one is disconnected, and resumes.
+pub const PUSH_QUEUE_BYTES_MAX: usize = 8 * 1024 * 1024;
+
+/// Messages that a channel keeps for pages that come back, unless set.
+pub const PUSH_KEPT_MESSAGES_DEFAULT: usize = 1_000;
+
+/// Most messages that a channel may keep; a page takes them all in one queue.
+pub const PUSH_KEPT_MESSAGES_MAX: usize = 2_000;
+
+/// Bytes of messages that a channel keeps, the last one apart.
+pub const PUSH_KEPT_BYTES_MAX: usize = 1024 * 1024;
+
+/// Bytes of messages that all channels of one app keep.
+pub const PUSH_KEPT_ALL_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// How long a channel keeps messages, and itself after its last page left, unless set:
+/// a laptop's lid, a tunnel.
+pub const PUSH_KEPT_MS_DEFAULT: u64 = 5 * 60 * 1_000;
+
+/// How long a cache channel remembers its last event; Pusher's.
+pub const PUSH_CACHED_MS: u64 = 30 * 60 * 1_000;
+
+/// Members of one presence channel, unless set; Pusher's, because each one's coming
+/// and going is told to all.
+pub const PUSH_MEMBERS_DEFAULT: usize = 100;
+
+/// Bytes of what a page says about its user; Pusher's is 1 KB.
+pub const PUSH_USER_BYTES_MAX: usize = 4 * 1024;
+
+/// Characters of a user's id; Pusher's.
+pub const PUSH_USER_ID_CHARS_MAX: usize = 128;
+
+/// Events that a page may trigger in a second, unless set; Pusher's.
+pub const PUSH_CLIENT_EVENTS_PER_SECOND_DEFAULT: u32 = 10;
+
+/// Frames that a page may send in a second, subscriptions and answers to pings among
+/// them.
+pub const PUSH_FRAMES_PER_SECOND_MAX: u32 = 100;
+
+/// Frames that a page may send at once: it subscribes to all its channels.
+pub const PUSH_FRAMES_BURST_MAX: u32 = 1_000;
+
+/// How long a page may be silent before it is asked whether it is there, unless set;
+/// Pusher's.
+pub const PUSH_ACTIVITY_MS_DEFAULT: u64 = 120_000;
+
+/// How long a page may take to answer that; Pusher's.
+pub const PUSH_PONG_MS_MAX: u64 = 30_000;
+
+/// How long a page that is being disconnected may take to hear why.
+pub const PUSH_CLOSE_MS_MAX: u64 = 1_000;
+
+/// How long the source behind a channel may take to say what a page missed.
+pub const PUSH_SOURCE_MS_MAX: u64 = 10_000;
+
+/// Bytes of a snapshot or of missed messages that a source gives for one page: they fit
+/// its queue, with what comes meanwhile.
+pub const PUSH_PAST_BYTES_MAX: usize = 2 * 1024 * 1024;
+
+/// Times that a source is asked again because the channel went on in the meantime.
+pub const PUSH_SOURCE_TRIES_MAX: usize = 3;
+
+/// Channels that one request publishes an event to; Pusher's.
+pub const PUSH_EVENT_CHANNELS_MAX: usize = 100;
+
+/// Events of one batch request; Pusher's.
+pub const PUSH_BATCH_EVENTS_MAX: usize = 10;
+
+/// Bytes of a request to push: a batch of events, each as JSON in a string.
+pub const PUSH_REQUEST_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// How far the clock of one who signs requests may be from ours; Pusher's.
+pub const PUSH_SIGNED_S_MAX: i64 = 600;
+
+/// Time between two looks at all channels: what is too old is forgotten, and large
+/// channels are told how many they are.
+pub const PUSH_LOOK_MS: u64 = 5_000;
+
+/// Subscribers up to which a channel's count is told at once; above, at each look.
+pub const PUSH_COUNT_AT_ONCE_MAX: usize = 100;
+
+/// Webhooks of one push app.
+pub const PUSH_WEBHOOKS_MAX: usize = 10;
+
+/// Events that wait for one webhook; newer ones are dropped and counted.
+pub const PUSH_WEBHOOK_EVENTS_MAX: usize = 10_000;
+
+/// Events in one request of a push webhook.
+pub const PUSH_WEBHOOK_BATCH_MAX: usize = 100;
+
+/// Tries of one request of a push webhook, some three seconds of waits in all.
+pub const PUSH_WEBHOOK_TRIES_MAX: u32 = 6;
+
+/// How long a push webhook may take to answer.
+pub const PUSH_WEBHOOK_MS_MAX: u64 = 5_000;
