@@ -18,6 +18,7 @@ const EDGES: [(&str, &[&str]); 13] = [
     ("courant-log", &["courant-model"]),
     ("courant-broker", &["courant-model", "courant-log"]),
     ("courant-kafka", &["courant-model", "courant-log"]),
+    ("courant-capture", &["courant-model"]),
     ("courant-stores", &["courant-model"]),
     ("courant-sql", &["courant-model"]),
     ("courant-push", &["courant-model"]),
@@ -25,7 +26,10 @@ const EDGES: [(&str, &[&str]); 13] = [
         "courant-pipeline",
         &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-sql"],
     ),
-    ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
+    (
+        "courant-connectors",
+        &["courant-model", "courant-log", "courant-kafka", "courant-capture", "courant-pipeline"],
+    ),
     (
         "courant-serve",
         &[
