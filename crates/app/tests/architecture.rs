@@ -26,20 +26,10 @@ const EDGES: [(&str, &[&str]); 13] = [
         "courant-pipeline",
         &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-sql"],
     ),
-    (
-        "courant-connectors",
-        &["courant-model", "courant-log", "courant-kafka", "courant-capture", "courant-pipeline"],
-    ),
+    ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
     (
         "courant-serve",
-        &[
-            "courant-model",
-            "courant-jolt",
-            "courant-log",
-            "courant-stores",
-            "courant-pipeline",
-            "courant-push",
-        ],
+        &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-pipeline"],
     ),
     (
         "courant",
@@ -52,7 +42,6 @@ const EDGES: [(&str, &[&str]); 13] = [
             "courant-stores",
             "courant-pipeline",
             "courant-connectors",
-            "courant-push",
             "courant-serve",
         ],
     ),
