@@ -67,7 +67,7 @@ def classpath():
     """Builds the Java side and answers where its classes are."""
     found = HERE / "java" / "target" / "classpath"
     subprocess.run(["mvn", "-q", "-f", HERE / "java" / "pom.xml", "compile",
-                    "dependency:build-classpath", f"-Dmdep.outputFile={found}"], check=True)
+                    "dependency:build-classpath", f"-Dmdep.outputFile={found}"], check=True, stdout=sys.stderr)
     return f"{HERE / 'java' / 'target' / 'classes'}:{found.read_text().strip()}"
 
 
