@@ -26,10 +26,20 @@ const EDGES: [(&str, &[&str]); 14] = [
         "courant-pipeline",
         &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-sql"],
     ),
-    ("courant-connectors", &["courant-model", "courant-log", "courant-kafka", "courant-pipeline"]),
+    (
+        "courant-connectors",
+        &["courant-model", "courant-log", "courant-kafka", "courant-capture", "courant-pipeline"],
+    ),
     (
         "courant-serve",
-        &["courant-model", "courant-jolt", "courant-log", "courant-stores", "courant-pipeline"],
+        &[
+            "courant-model",
+            "courant-jolt",
+            "courant-log",
+            "courant-stores",
+            "courant-pipeline",
+            "courant-push",
+        ],
     ),
     (
         "courant",
@@ -42,6 +52,7 @@ const EDGES: [(&str, &[&str]); 14] = [
             "courant-stores",
             "courant-pipeline",
             "courant-connectors",
+            "courant-push",
             "courant-serve",
         ],
     ),

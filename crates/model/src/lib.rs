@@ -5,6 +5,7 @@
 //! file is told. Nothing here does I/O, reads a clock of its own accord or depends
 //! on another crate of the workspace.
 
+pub mod change;
 pub mod clock;
 pub mod columns;
 pub mod json;
@@ -16,6 +17,9 @@ pub mod record;
 pub mod time;
 pub mod units;
 
+pub use change::{
+    OPERATION_HEADER, Operation, TABLE_HEADER, TRANSACTION_END_HEADER, TRANSACTION_HEADER,
+};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use columns::{Column, ColumnType, Columns};
 pub use names::{NameError, TopicName};
