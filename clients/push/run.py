@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Other people's Pusher libraries, unchanged, through their cases against a push server:
-run.py '{"host", "port", "id", "key", "secret"}'. Each is installed once, in fixed versions,
-into the cache folder. Ends with 1 when a case failed, with 3 when libraries were missing."""
+run.py '{"host", "port", "id", "key", "secret"}' [node | browser | python]. Each is installed
+once, in fixed versions, into the cache folder. Ends with 1 when a case failed, with 3 when
+libraries were missing."""
 
 import pathlib
 import shutil
@@ -47,6 +48,7 @@ def python():
 
 def main():
     drivers = {"node": lambda: node("run.mjs"), "browser": lambda: node("browser.mjs"), "python": python}
+    drivers = {name: drivers[name] for name in sys.argv[2:] or drivers}
     failed = missing = False
     for name, command in drivers.items():
         try:
@@ -55,7 +57,9 @@ def main():
             print(f"skipped {name}: {reason}", flush=True)
             missing = True
             continue
-        ended = subprocess.run([*command, sys.argv[1]], stdin=subprocess.DEVNULL).returncode
+        # Standard input says how long a page listens.
+        stdin = None if sys.argv[2:] else subprocess.DEVNULL
+        ended = subprocess.run([*command, sys.argv[1]], stdin=stdin).returncode
         missing = missing or ended == MISSING
         failed = failed or ended not in (0, MISSING)
     sys.exit(1 if failed else MISSING if missing else 0)

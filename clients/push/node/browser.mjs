@@ -1,7 +1,8 @@
 // pusher-js and laravel-echo, unchanged, in headless Chromium against a push server:
 // node browser.mjs '{"host", "port", "id", "key", "secret"}'. A small server gives the page
-// its scripts, signs for it and publishes for it; the page says one line a case. Ends with 3
-// when there is no Chromium.
+// its scripts, signs for it and publishes for it; the page says one line a case. With
+// "listen": {"channel", "event"} the page says what it hears instead, until standard input
+// ends. Ends with 3 when there is no Chromium.
 import { spawn, spawnSync } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
@@ -26,8 +27,8 @@ const FILES = {
   '/pusher.js': ['text/javascript', script('node_modules/pusher-js/dist/web/pusher-with-encryption.min.js')],
   '/echo.js': ['text/javascript', script('node_modules/laravel-echo/dist/echo.iife.js')],
   '/resume.mjs': ['text/javascript', script('resume.mjs')],
-  '/page.mjs': ['text/javascript', script('page.mjs')],
-  '/place.json': ['application/json', JSON.stringify({ host: place.host, port: place.port, key: place.key })],
+  '/page.mjs': ['text/javascript', script(place.listen ? 'listen.mjs' : 'page.mjs')],
+  '/place.json': ['application/json', JSON.stringify({ host: place.host, port: place.port, key: place.key, listen: place.listen })],
   '/favicon.ico': ['image/x-icon', '']
 }
 
@@ -77,10 +78,11 @@ const profile = mkdtempSync(join(tmpdir(), 'push-browser-'))
 const browser = spawn(chromium, ['--headless', '--no-sandbox', '--disable-gpu', '--no-first-run', `--user-data-dir=${profile}`,
   '--remote-debugging-port=0', `http://127.0.0.1:${web.address().port}/`], { stdio: 'ignore' })
 const late = setTimeout(() => {
-  console.log('not ok browser: not done within 120 s')
+  console.log('not ok browser: not done within 300 s')
   failed = true
   done()
-}, 120_000)
+}, 300_000)
+if (place.listen) process.stdin.on('end', () => done()).resume()
 browser.on('exit', () => done())
 await finished
 clearTimeout(late)

@@ -592,6 +592,34 @@ pub const PUSH_CHANNELS_PER_CONNECTION_DEFAULT: usize = 200;
 /// Characters of a push channel's name; the bound of Pusher's libraries.
 pub const PUSH_CHANNEL_NAME_CHARS_MAX: usize = 200;
 
+/// What a push channel's name may hold beside letters and digits; Pusher's.
+pub const PUSH_CHANNEL_NAME_MARKS: &str = "_-=@,.;";
+
+/// How the names of events begin that belong to the protocol, to this server or to pages.
+pub const PUSH_EVENTS_RESERVED: [&str; 4] = ["pusher:", "pusher_internal:", "courant:", "client-"];
+
+/// Channels of one file; each has a watch and a task.
+pub const PUSH_FILE_CHANNELS_MAX: usize = 100;
+
+/// How long a push server elsewhere may take to answer.
+pub const PUSH_OUTSIDE_MS_MAX: u64 = 10_000;
+
+/// Characters that are told of what a push server elsewhere says.
+pub const PUSH_OUTSIDE_ANSWER_CHARS_MAX: usize = 200;
+
+/// Changes of a collection that are pushed in one go.
+pub const PUSH_FEED_CHANGES_MAX: usize = 500;
+
+/// Messages that are kept on disk for one channel of the file, so that pages resume after
+/// a restart; a channel with fields in its name shares them between all it stands for.
+pub const PUSH_JOURNAL_MESSAGES_MAX: usize = 10_000;
+
+/// Bytes of messages that are kept on disk for one channel of the file.
+pub const PUSH_JOURNAL_BYTES_MAX: usize = 32 * 1024 * 1024;
+
+/// Memory that the store of kept messages uses to read them again.
+pub const PUSH_JOURNAL_CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
 /// Characters of a push event's name; the bound of Pusher's libraries.
 pub const PUSH_EVENT_NAME_CHARS_MAX: usize = 200;
 

@@ -24,6 +24,8 @@ pub struct Connectors {
     pub sinks: Vec<SinkKind>,
     /// Logs that a profile may name beside the embedded one.
     pub logs: Vec<LogKind>,
+    /// Push servers that a profile may name beside the embedded one.
+    pub pushes: Vec<PushKind>,
 }
 
 impl Connectors {
@@ -40,6 +42,15 @@ impl Connectors {
 #[derive(Debug, Clone, Copy)]
 pub struct LogKind {
     /// What its URLs begin with: `kafka`, …
+    pub schemes: &'static [&'static str],
+    /// Reads a URL; pure. The error is `what; remedy` and holds no secrets.
+    pub check: fn(&str) -> Result<(), String>,
+}
+
+/// A kind of push server outside of this process.
+#[derive(Debug, Clone, Copy)]
+pub struct PushKind {
+    /// What its URLs begin with: `pusher`, …
     pub schemes: &'static [&'static str],
     /// Reads a URL; pure. The error is `what; remedy` and holds no secrets.
     pub check: fn(&str) -> Result<(), String>,

@@ -18,9 +18,11 @@ use crate::{
     template::Template,
 };
 
+pub(crate) mod channel;
 mod graph;
 mod print;
 
+pub use channel::{ChannelEvents, ChannelPattern, ChannelPatternError, ChannelPlan};
 pub use graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, graph};
 pub use print::print;
 
@@ -44,6 +46,8 @@ pub struct Plan {
     pub pipelines: IndexMap<String, PipelinePlan>,
     /// By path, as axum and matchit write them: `/messages/{id}`.
     pub endpoints: IndexMap<String, EndpointPlan>,
+    /// By name, with the fields that stand in it: `orders.{customerNumber}`.
+    pub channels: IndexMap<String, ChannelPlan>,
     /// Test files, resolved.
     pub tests: Vec<PathBuf>,
 }
@@ -63,6 +67,7 @@ impl Plan {
             sources: IndexMap::new(),
             pipelines: IndexMap::new(),
             endpoints: IndexMap::new(),
+            channels: IndexMap::new(),
             tests: Vec::new(),
         }
     }
@@ -74,6 +79,7 @@ pub struct Roles {
     pub log: RoleChoice,
     pub cache: RoleChoice,
     pub history: RoleChoice,
+    pub push: RoleChoice,
 }
 
 /// An implementation of a role.

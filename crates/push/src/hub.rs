@@ -196,7 +196,8 @@ impl Hub {
             // Only who was there before can come back: a channel that nobody has
             // subscribed to needs no memory, unless it is to remember.
             let found = match channel.is_cache() {
-                true => self.channel(channel),
+                // The source may stand at this message already.
+                true => self.channel(channel, || None),
                 false => self.channels.read().get(channel.as_str()).cloned(),
             };
             let Some(found) = found else { return Some(0) };
@@ -224,7 +225,9 @@ impl Hub {
         wish: Subscription,
     ) -> Result<(), SubscribeError> {
         loop {
-            let channel = self.channel(&wish.channel).ok_or(SubscribeError::TooManyChannels)?;
+            let head = || self.source.as_ref()?.head(&self.app.id, wish.channel.as_str());
+            let channel =
+                self.channel(&wish.channel, head).ok_or(SubscribeError::TooManyChannels)?;
             let joined = match wish.resume {
                 None => self.join(&channel, connection, &wish, |_| Some(Opening::Plain)),
                 Some(resume) => self.resume(&channel, connection, &wish, resume).await,
@@ -375,8 +378,13 @@ impl Hub {
         with_info.filter(|(_, info)| info.subscriptions > 0).collect()
     }
 
-    /// A channel, made if it is not there; `None` when there are too many.
-    fn channel(&self, name: &ChannelName) -> Option<Arc<Channel>> {
+    /// A channel, made if it is not there, where its source stands; `None` when there are
+    /// too many.
+    fn channel(
+        &self,
+        name: &ChannelName,
+        head: impl FnOnce() -> Option<Position>,
+    ) -> Option<Arc<Channel>> {
         if let Some(channel) = self.channels.read().get(name.as_str())
             && !channel.lock().is_removed()
         {
@@ -388,7 +396,8 @@ impl Hub {
             None if channels.len() >= PUSH_CHANNELS_MAX => return None,
             _ => {}
         }
-        let channel = Channel::new(name.clone(), self.now_ms());
+        // Under the lock: what is published after this look finds the channel.
+        let channel = Channel::new(name.clone(), head(), self.now_ms());
         channels.insert(name.to_string(), Arc::clone(&channel));
         Some(channel)
     }

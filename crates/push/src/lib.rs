@@ -8,6 +8,7 @@
 //! disk, and no store or log is known here: a [`ResumeSource`] may stand behind channels.
 
 mod channel;
+mod client;
 mod connection;
 mod error;
 mod frame;
@@ -15,6 +16,7 @@ mod http;
 mod hub;
 mod name;
 mod options;
+mod outside;
 mod position;
 mod push;
 mod rate;
@@ -27,6 +29,7 @@ mod webhook;
 pub use error::{PublishError, PushError};
 pub use name::{ChannelName, Kind, NameError};
 pub use options::{App, PushOptions, Secret, Webhook, WebhookEvent};
+pub use outside::{Outside, OutsideError, OutsideEvent, OutsideOptions, OutsideUrlError};
 pub use position::{Position, Token, TokenError};
 pub use push::{Message, Published, Push};
 pub use source::{Missed, ResumeSource, Resumption, SourceError};

@@ -6,7 +6,7 @@
 
 use std::{fmt, sync::Arc};
 
-use courant_model::limits::PUSH_CHANNEL_NAME_CHARS_MAX;
+use courant_model::limits::{PUSH_CHANNEL_NAME_CHARS_MAX, PUSH_CHANNEL_NAME_MARKS};
 
 /// Prefix of the channel that reaches one signed-in user on all connections.
 const SERVER_TO_USER: &str = "#server-to-user-";
@@ -51,7 +51,9 @@ impl ChannelName {
     /// When it is empty, too long or has characters that are not allowed.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         let plain = text.strip_prefix(SERVER_TO_USER).unwrap_or(text);
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"_-=@,.;".contains(&byte);
+        let allowed = |byte: u8| {
+            byte.is_ascii_alphanumeric() || PUSH_CHANNEL_NAME_MARKS.as_bytes().contains(&byte)
+        };
         let fits = !plain.is_empty() && text.len() <= PUSH_CHANNEL_NAME_CHARS_MAX;
         if !fits || !plain.bytes().all(allowed) {
             let found = text.chars().take(PUSH_CHANNEL_NAME_CHARS_MAX).collect();

@@ -30,6 +30,14 @@ pub trait ResumeSource: Send + Sync + std::fmt::Debug + 'static {
         channel: &str,
         after: Option<Position>,
     ) -> Result<Resumption, SourceError>;
+
+    /// Says where a channel stands: the last position that was, or is about to be,
+    /// published on it. A page that subscribes before anything is published then has a
+    /// place to resume from, also after a restart. `None`, unless written, when that is
+    /// not known. Called under a lock, so it answers from memory.
+    fn head(&self, _app: &str, _channel: &str) -> Option<Position> {
+        None
+    }
 }
 
 /// What a page that comes back is given.

@@ -6,7 +6,7 @@
 //! good, or does not take after all tries, is dropped with a word in the log: webhooks are
 //! told at most a few times and are not the place for what must not be lost.
 
-use std::{collections::VecDeque, sync::Once, time::Duration};
+use std::{collections::VecDeque, time::Duration};
 
 use courant_model::limits::{
     PUSH_WEBHOOK_BATCH_MAX, PUSH_WEBHOOK_EVENTS_MAX, PUSH_WEBHOOK_MS_MAX, PUSH_WEBHOOK_TRIES_MAX,
@@ -14,12 +14,12 @@ use courant_model::limits::{
 };
 use futures::future::join_all;
 use parking_lot::Mutex;
-use reqwest::{Client, StatusCode, Url, header, redirect};
+use reqwest::{Client, StatusCode, Url, header};
 use serde_json::Value;
 use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-use crate::{App, PushError, WebhookEvent, hub::Hub, signature};
+use crate::{App, PushError, WebhookEvent, client, hub::Hub, signature};
 
 /// The webhooks of one app.
 #[derive(Debug)]
@@ -177,18 +177,7 @@ impl Sender {
     /// # Errors
     /// When TLS cannot be set up.
     pub(crate) fn new() -> Result<Self, PushError> {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| {
-            // An error says that the process has a provider already, which is what is wanted.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-        });
-        let client = Client::builder()
-            .timeout(Duration::from_millis(PUSH_WEBHOOK_MS_MAX))
-            .redirect(redirect::Policy::none())
-            .user_agent(concat!("courant/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| PushError::HttpClient(error.to_string()))?;
-        Ok(Self { client })
+        Ok(Self { client: client::new(Duration::from_millis(PUSH_WEBHOOK_MS_MAX))? })
     }
 
     async fn post(&self, url: &Url, app: &App, body: &str) -> Tried {

@@ -11,9 +11,11 @@ use courant_model::{
     limits::{JOLT_TRIED_AT_ONCE_MAX, STREAM_SUBSCRIBERS_MAX},
 };
 use courant_pipeline::{plan::EndpointPlan, routes::RouteTable};
+use courant_push::Push;
 use courant_stores::{Cache, History};
 use indexmap::IndexMap;
 use metrics_exporter_prometheus::PrometheusHandle;
+use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -36,6 +38,8 @@ pub struct ServeContext {
     pub metrics: Option<PrometheusHandle>,
     pub readiness: watch::Receiver<Readiness>,
     pub security: Security,
+    /// The push server that pages of this port connect to; `None`: there is none here.
+    pub push: Option<PushRoutes>,
     /// Cancelled when the process stops: every stream ends at once.
     pub stop: CancellationToken,
 }
@@ -49,6 +53,30 @@ pub struct About {
     pub profile: String,
     /// By protocol: `http`, `kafka`, …
     pub ports: BTreeMap<String, u16>,
+    /// Where pages hear channels; `None`: nowhere.
+    pub push: Option<PushAddress>,
+}
+
+/// A push server and who may listen to it.
+#[derive(Debug, Clone)]
+pub struct PushRoutes {
+    pub push: Push,
+    /// Origins whose pages may connect, beside this server's own and, on loopback, those
+    /// of this machine; `*` for all.
+    pub origins: Vec<String>,
+}
+
+/// What a page needs to connect to a push server; nothing of it is secret.
+#[derive(Debug, Clone, Serialize)]
+pub struct PushAddress {
+    pub key: String,
+    /// Another host than this server's, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<bool>,
 }
 
 /// Whether requests will be served well.

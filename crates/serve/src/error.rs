@@ -56,6 +56,8 @@ pub enum ApiError {
     HostNotAllowed { host: String },
     #[error("request from origin {origin:?} was refused: it is not this server's page")]
     CrossOrigin { origin: String },
+    #[error("pages of origin {origin:?} may not connect to this push server")]
+    PageNotAllowed { origin: String },
     #[error("request has no token, or one that is not known")]
     Unauthorized,
     #[error("the token may read, not write")]
@@ -90,9 +92,10 @@ impl ApiError {
             Self::UrlTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
             Self::TooManySubscribers | Self::TooManyTrials => StatusCode::SERVICE_UNAVAILABLE,
-            Self::HostNotAllowed { .. } | Self::CrossOrigin { .. } | Self::Forbidden => {
-                StatusCode::FORBIDDEN
-            }
+            Self::HostNotAllowed { .. }
+            | Self::CrossOrigin { .. }
+            | Self::PageNotAllowed { .. }
+            | Self::Forbidden => StatusCode::FORBIDDEN,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
         }
     }
@@ -117,7 +120,7 @@ impl ApiError {
             Self::TooManySubscribers => "too_many_subscribers",
             Self::TooManyTrials => "too_many_trials",
             Self::HostNotAllowed { .. } => "host_not_allowed",
-            Self::CrossOrigin { .. } => "cross_origin",
+            Self::CrossOrigin { .. } | Self::PageNotAllowed { .. } => "cross_origin",
             Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
         }
@@ -147,6 +150,9 @@ impl ApiError {
             }
             Self::HostNotAllowed { .. } => {
                 Some("ask by IP address or as localhost, or allow the host".into())
+            }
+            Self::PageNotAllowed { origin } => {
+                Some(format!("start the server with --push-origin {origin}"))
             }
             Self::CrossOrigin { .. } => Some("allow the origin, or send no Origin header".into()),
             Self::Unauthorized => Some("send authorization: Bearer <token>".into()),

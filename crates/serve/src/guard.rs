@@ -77,6 +77,47 @@ pub(crate) async fn check(
     response
 }
 
+/// Lets a page connect to the push server, or answers why not. What it may hear there is
+/// the protocol's affair; programs send no origin, and requests of servers are signed.
+pub(crate) async fn check_page(
+    State(shared): State<Arc<Shared>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match refuse_page(&shared, &request) {
+        Some(error) => error.into_response_at(request.uri().path()),
+        None => next.run(request).await,
+    }
+}
+
+fn refuse_page(shared: &Shared, request: &Request) -> Option<ApiError> {
+    let security = &shared.context.security;
+    let found_bytes = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
+    if found_bytes > URL_BYTES_MAX {
+        return Some(ApiError::UrlTooLong { found_bytes });
+    }
+    let host = host(request);
+    if let Some(host) = host.filter(|host| !security.knows_host(host)) {
+        return Some(ApiError::HostNotAllowed { host: host.into() });
+    }
+    let origin = request.headers().get(header::ORIGIN)?.to_str().unwrap_or("?");
+    let allowed = shared.context.push.iter().flat_map(|push| &push.origins);
+    let listed = { allowed }.any(|known| known == "*" || known.eq_ignore_ascii_case(origin));
+    let own = foreign_origin(security, request.headers(), host).is_none();
+    let local = security.loopback && is_of_this_machine(origin);
+    (!own && !listed && !local).then(|| ApiError::PageNotAllowed { origin: origin.into() })
+}
+
+/// Whether a page was served by this machine: by whoever, on whichever port.
+fn is_of_this_machine(origin: &str) -> bool {
+    let Some((_, authority)) = origin.split_once("://") else { return false };
+    let name = without_port(authority);
+    let bare = name.trim_start_matches('[').trim_end_matches(']');
+    name.eq_ignore_ascii_case("localhost")
+        || name.to_ascii_lowercase().ends_with(".localhost")
+        || bare.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
 fn refuse(shared: &Shared, request: &Request) -> Option<ApiError> {
     let security = &shared.context.security;
     let found_bytes = request.uri().path_and_query().map_or(0, |text| text.as_str().len());
@@ -190,6 +231,16 @@ mod tests {
             assert!(!security.knows_host(host), "{host}");
         }
         assert!(Security { loopback: false, ..security }.knows_host("evil.example"));
+    }
+
+    #[test]
+    fn a_page_of_this_machine_is_known_by_its_host() {
+        for origin in ["http://localhost:8000", "https://127.0.0.1", "http://[::1]:3000"] {
+            assert!(is_of_this_machine(origin), "{origin}");
+        }
+        for origin in ["http://localhost.evil.example", "http://10.0.0.1", "null", "evil.example"] {
+            assert!(!is_of_this_machine(origin), "{origin}");
+        }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use tower_http::{compression::CompressionLayer, cors::CorsLayer};
 
 mod api;
 mod cached;
+mod channels;
 mod context;
 mod endpoints;
 mod error;
@@ -36,7 +37,8 @@ mod stream;
 mod table;
 mod telemetry;
 
-pub use context::{About, Readiness, ServeContext};
+pub use channels::{Channels, JournalError, Outlet};
+pub use context::{About, PushAddress, PushRoutes, Readiness, ServeContext};
 pub use endpoints::EndpointError;
 pub use error::ApiError;
 pub use guard::{Role, Security, Token};
@@ -55,6 +57,7 @@ pub fn router(context: ServeContext) -> Result<Router, EndpointError> {
     let routes: Vec<_> = api::routes().into_iter().chain(health::routes()).collect();
     let description = openapi::document(&routes, &context.about.version);
     let cors = cors(&context.security);
+    let push = context.push.clone();
     let shared = Arc::new(Shared::new(context, endpoints, description));
     let router = table::router(routes)
         .merge(pages::router())
@@ -66,10 +69,19 @@ pub fn router(context: ServeContext) -> Result<Router, EndpointError> {
         Some(cors) => router.layer(cors),
         None => router,
     };
-    Ok(router
-        .layer(CompressionLayer::new())
-        .layer(middleware::from_fn(telemetry::record))
-        .with_state(shared))
+    let router = router.layer(CompressionLayer::new()).with_state(Arc::clone(&shared));
+    let router = match push {
+        Some(routes) => router.merge(pushed(routes, shared)),
+        None => router,
+    };
+    Ok(router.layer(middleware::from_fn(telemetry::record)))
+}
+
+/// The push server's routes, which have signatures and bounds of their own; only where
+/// pages come from is looked at here.
+fn pushed(routes: PushRoutes, shared: Arc<Shared>) -> Router {
+    let check = middleware::from_fn_with_state(shared, guard::check_page);
+    routes.push.router().layer(check)
 }
 
 /// The router adds the header `Allow`.

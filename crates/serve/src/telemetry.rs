@@ -18,6 +18,8 @@ enum Metric {
     RequestsTotal,
     RequestSeconds,
     StreamsOpen,
+    PushedTotal,
+    NotPushedTotal,
 }
 
 impl Metric {
@@ -26,6 +28,8 @@ impl Metric {
             Self::RequestsTotal => "courant_http_requests_total",
             Self::RequestSeconds => "courant_http_request_duration_seconds",
             Self::StreamsOpen => "courant_http_streams_open",
+            Self::PushedTotal => "courant_push_messages_total",
+            Self::NotPushedTotal => "courant_push_failures_total",
         }
     }
 }
@@ -84,6 +88,17 @@ fn method(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "other",
     }
+}
+
+/// Counts messages of a channel of the file.
+pub(crate) fn pushed(channel: &str, messages: usize) {
+    metrics::counter!(Metric::PushedTotal.name(), "channel" => channel.to_owned())
+        .increment(messages as u64);
+}
+
+/// Counts a change that could not be pushed.
+pub(crate) fn not_pushed(channel: &str) {
+    metrics::counter!(Metric::NotPushedTotal.name(), "channel" => channel.to_owned()).increment(1);
 }
 
 /// Counts a stream while it is open.

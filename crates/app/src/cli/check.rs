@@ -5,11 +5,23 @@ use std::path::{Path, PathBuf};
 
 use courant_pipeline::{
     config::{self, LoadOptions},
+    connector::{Connectors, PushKind},
     plan::{self, Plan},
 };
 
+use courant_push::OutsideOptions;
+
 use super::Common;
 use crate::{error::Failure, terminal};
+
+/// Push servers that speak Pusher's HTTP API.
+const OUTSIDE_PUSH: PushKind = PushKind {
+    schemes: &["pusher", "pushers"],
+    check: |url| match url.parse::<OutsideOptions>() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(error.to_string()),
+    },
+};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct CheckArguments {
@@ -19,7 +31,8 @@ pub(crate) struct CheckArguments {
 
 /// Reads and checks a file with the connectors of this binary.
 pub(crate) fn load(common: &Common, file: &Path) -> Result<Plan, Failure> {
-    let connectors = courant_connectors::all();
+    let pushes = vec![OUTSIDE_PUSH];
+    let connectors = Connectors { pushes, ..courant_connectors::all() };
     let options =
         LoadOptions { profile: common.profile.clone(), ..LoadOptions::system(&connectors) };
     Ok(config::load(file, &options)?)

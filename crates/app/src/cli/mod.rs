@@ -10,6 +10,7 @@ mod generate;
 mod group;
 mod jolt;
 mod kafka;
+mod push;
 mod run;
 mod test;
 mod topic;

@@ -7,6 +7,7 @@ use courant_pipeline::plan::{Plan, RoleChoice};
 use super::{
     Common, check,
     kafka::{KafkaFlags, Surroundings},
+    push::PushFlags,
 };
 use crate::{
     error::Failure,
@@ -39,6 +40,9 @@ pub(crate) struct Ports {
 
     #[command(flatten)]
     kafka: KafkaFlags,
+
+    #[command(flatten)]
+    push: PushFlags,
 }
 
 impl Ports {
@@ -67,7 +71,8 @@ impl Ports {
                 )));
             }
         };
-        Ok(Listen { address: self.listen, http_port: self.http_port, kafka })
+        let push = self.push.listen()?;
+        Ok(Listen { address: self.listen, http_port: self.http_port, kafka, push })
     }
 }
 

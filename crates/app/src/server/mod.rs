@@ -2,11 +2,12 @@
 //! order.
 //!
 //! Start: the ports are taken first, so that nothing is begun for a port that another
-//! has; then log and stores (which recover), pipelines and sources, then HTTP and Kafka
-//! clients are answered. Stop: Kafka clients and sources first, pipelines finish what
-//! they read, HTTP, then the log.
+//! has; then log and stores (which recover), pipelines and sources, then channels are
+//! pushed and HTTP and Kafka clients are answered. Stop: Kafka clients and sources first,
+//! pipelines finish what they read, channels, HTTP, then the log.
 
 mod kafka;
+mod push;
 mod roles;
 
 use std::{
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::kafka::KafkaListen;
 use self::kafka::KafkaPort;
+pub(crate) use self::push::{PushListen, SecretChoice};
 use crate::error::Failure;
 
 /// Folder of the log within the data folder.
@@ -47,6 +49,7 @@ pub(crate) struct Listen {
     pub(crate) http_port: u16,
     /// `None`: no Kafka port.
     pub(crate) kafka: Option<KafkaListen>,
+    pub(crate) push: PushListen,
 }
 
 /// A running Courant.
@@ -56,6 +59,7 @@ pub(crate) struct Server {
     runtime: Arc<Runtime>,
     log: Arc<dyn Log>,
     kafka: Option<KafkaPort>,
+    push: push::Running,
     readiness: watch::Sender<Readiness>,
     http: JoinHandle<io::Result<()>>,
     stop_http: CancellationToken,
@@ -74,7 +78,8 @@ impl Server {
         let metrics = PrometheusBuilder::new()
             .install_recorder()
             .map_err(|error| Failure::Failed(format!("metrics cannot be recorded: {error}")))?;
-        let roles = roles::open(&plan, data).await?;
+        let roles = roles::open(&plan, data.clone()).await?;
+        let push = listen.push.open(&plan, &data, &roles.handles.clock).await?;
         let (readiness, ready) = watch::channel(Readiness::Starting);
         let stop_http = CancellationToken::new();
         let runtime = Runtime::start(plan, roles.handles.clone())
@@ -88,31 +93,36 @@ impl Server {
         };
         let mut ports = BTreeMap::from([("http".to_owned(), address.port())]);
         ports.extend(kafka.iter().map(|port| ("kafka".to_owned(), port.address.port())));
+        let (history, clock) = (roles.handles.history, roles.handles.clock);
         let about = About {
             name: plan.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: plan.profile.clone(),
             ports,
+            push: Some(push.address.clone()),
         };
         let security = Security { loopback: listen.address.is_loopback(), ..Security::default() };
         let context = ServeContext {
             about,
             log: Arc::clone(&roles.handles.log),
             cache: Arc::clone(&roles.handles.cache),
-            history: Arc::clone(&roles.handles.history),
+            history: Arc::clone(&history),
             pipelines: Arc::clone(&runtime) as _,
             endpoints: plan.endpoints.clone(),
             routes: roles.handles.routes,
-            clock: roles.handles.clock,
+            clock: Arc::clone(&clock),
             metrics: Some(metrics),
             readiness: ready,
             security,
+            push: push.routes.clone(),
             stop: stop_http.clone(),
         };
         let router = router(context).map_err(|error| Failure::Failed(error.to_string()))?;
+        let push = push.run(history, clock);
         let http = tokio::spawn(serve(listener, router, stop_http.clone()));
         readiness.send_replace(Readiness::Ready);
-        Ok(Self { address, runtime, log: roles.handles.log, kafka, readiness, http, stop_http })
+        let log = roles.handles.log;
+        Ok(Self { address, runtime, log, kafka, push, readiness, http, stop_http })
     }
 
     /// Address for a browser on this machine.
@@ -132,6 +142,7 @@ impl Server {
             kafka.stop().await?;
         }
         let in_time = self.runtime.stop(STOP_DEADLINE).await?;
+        self.push.stop().await;
         self.stop_http.cancel();
         match self.http.await {
             Ok(served) => served?,

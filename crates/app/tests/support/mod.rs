@@ -85,8 +85,11 @@ impl Courant {
         fs::create_dir_all(data).unwrap();
         let log = data.with_extension("log");
         let errors = fs::OpenOptions::new().create(true).append(true).open(&log).unwrap();
+        let port = if flags.contains(&"--http-port") { &[][..] } else { &["--http-port", "0"] };
         let mut child = Command::new(binary())
-            .args(["run", "--http-port", "0", "--log-level", "info", "--data"])
+            .arg("run")
+            .args(port)
+            .args(["--log-level", "info", "--data"])
             .arg(data)
             .args(flags)
             .arg(file)

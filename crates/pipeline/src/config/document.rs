@@ -25,13 +25,10 @@ use super::{
 };
 
 /// Sections whose keys are names; everything else is a single value or a list.
-const SECTIONS: [&str; 5] = ["profiles", "topics", "sources", "pipelines", "endpoints"];
+const SECTIONS: [&str; 6] = ["profiles", "topics", "sources", "pipelines", "endpoints", "channels"];
 
 /// Words of the map that this version does not read.
-const LATER: [(&str, &str); 2] = [
-    ("views", "continuous queries are not in this version"),
-    ("channels", "pushing to browsers is not in this version; stream an endpoint instead"),
-];
+const LATER: [(&str, &str); 1] = [("views", "continuous queries are not in this version")];
 
 /// A file and its includes, merged.
 #[derive(Debug)]

@@ -131,10 +131,7 @@ fn history(
     pipelines: &IndexMap<String, ReadPipeline<'_>>,
     report: &mut Report,
 ) -> Option<EndpointPlan> {
-    let written = stores(pipelines, |target| match target {
-        TargetPlan::History { collection, .. } => Some(collection),
-        _ => None,
-    });
+    let written = collections(pipelines);
     check_store("collection", &yaml.history, &written, &at.get("history")?, report);
     let limit = yaml.limit().min(FIND_LIMIT_MAX);
     let filter = at.get("filter").map_or(Some(Filter::All), |at| {
@@ -170,7 +167,8 @@ fn history(
     }
 }
 
-fn refused(kind: &str, error: &StoreError, at: &At<'_>, report: &mut Report) {
+/// Says why a filter or a sort is none.
+pub(super) fn refused(kind: &str, error: &StoreError, at: &At<'_>, report: &mut Report) {
     match error {
         StoreError::InvalidFilter { why, .. } => {
             report.message(at, &format!("{kind} is invalid: {why}"));
@@ -206,6 +204,14 @@ fn cache(
     }
 }
 
+/// The collections that pipelines write.
+pub(super) fn collections<'a>(pipelines: &'a IndexMap<String, ReadPipeline<'_>>) -> Vec<&'a str> {
+    stores(pipelines, |target| match target {
+        TargetPlan::History { collection, .. } => Some(collection),
+        _ => None,
+    })
+}
+
 fn stores<'a>(
     pipelines: &'a IndexMap<String, ReadPipeline<'_>>,
     name: impl Fn(&'a TargetPlan) -> Option<&'a String>,
@@ -214,7 +220,14 @@ fn stores<'a>(
     targets.filter_map(name).map(String::as_str).collect()
 }
 
-fn check_store(kind: &str, name: &str, written: &[&str], at: &At<'_>, report: &mut Report) {
+/// Notes a store that nothing fills.
+pub(super) fn check_store(
+    kind: &str,
+    name: &str,
+    written: &[&str],
+    at: &At<'_>,
+    report: &mut Report,
+) {
     if written.contains(&name) {
         return;
     }

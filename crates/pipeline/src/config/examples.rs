@@ -144,6 +144,17 @@ endpoints:
   /customers/{customerNumber}/orders: { cache: orders_by_customer }
 "#;
 
+/// Shown here, loaded by a test below [`WHOLE`].
+pub(super) const CHANNELS: &str = r#"
+channels:
+  orders: { watch: orders, event: NewOrder, on: insert }
+  private-orders.{customerNumber}:
+    watch: orders
+    events: { insert: NewOrder, update: OrderUpdated }
+    filter: { status: { $ne: Cancelled } }
+    data: [orderNumber, status]
+"#;
+
 pub(super) const TEST_FILES: &str = "
 ## Test files
 

@@ -56,6 +56,9 @@ pub(super) struct FileYaml {
     pub(super) pipelines: Option<IndexMap<String, Value>>,
     /// HTTP paths over the stores. A name in braces is a parameter.
     pub(super) endpoints: Option<IndexMap<String, Value>>,
+    /// Channels of the push server: what pages hear of a collection's changes, by name. A
+    /// field of the document in braces makes a channel of its own for each of its values.
+    pub(super) channels: Option<IndexMap<String, Value>>,
     /// Files of tests, run by `courant test`, relative to this file.
     #[serde(default)]
     pub(super) tests: Vec<String>,
@@ -371,6 +374,51 @@ pub(super) struct CacheEndpointYaml {
     pub(super) cache: String,
     /// The only profile that has this endpoint.
     pub(super) profile: Option<String>,
+}
+
+/// A channel: the changes of a collection as messages to pages.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct ChannelYaml {
+    /// The collection whose changes are pushed.
+    pub(super) watch: String,
+    /// The event's name, for all changes that are pushed.
+    pub(super) event: Option<String>,
+    /// Which changes are pushed: `insert`, `update`, `delete`; all unless set. A channel
+    /// with another field than `_id` in its name has no deletions.
+    pub(super) on: Option<OneOrMany<ChangeYaml>>,
+    /// The event's name for each kind of change that is pushed, instead of `event` and `on`.
+    pub(super) events: Option<ChannelEventsYaml>,
+    /// Which documents, such as `{ status: Shipped }`; one that stops matching counts as
+    /// deleted.
+    pub(super) filter: Option<Value>,
+    /// Fields of the document that are sent, beside `_id`; all unless set.
+    #[serde(default)]
+    pub(super) data: Vec<String>,
+    /// The only profile that has this channel.
+    pub(super) profile: Option<String>,
+}
+
+/// An event's name for each kind of change.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ChannelEventsYaml {
+    /// When a document comes.
+    pub(super) insert: Option<String>,
+    /// When a document is replaced by another.
+    pub(super) update: Option<String>,
+    /// When a document goes; the data is its `_id`.
+    pub(super) delete: Option<String>,
+}
+
+/// A kind of change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum ChangeYaml {
+    Insert,
+    Update,
+    Delete,
 }
 
 /// A value, or a list of them.

@@ -12,6 +12,7 @@ use courant_model::{Problems, limits::CONFIG_BYTES_MAX};
 
 use crate::{connector::Connectors, plan::Plan};
 
+mod channels;
 mod checks;
 mod document;
 mod endpoints;
@@ -142,6 +143,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         report,
     );
     let endpoints = endpoints::read(&document, &profile, &pipelines, report);
+    let channels = channels::read(&document, &profile, &pipelines, report);
     checks::across(&sources, &pipelines, &endpoints, report);
     let head = head?;
     Some(Plan {
@@ -156,6 +158,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         sources: sources.into_iter().map(|(name, source)| (name, source.plan)).collect(),
         pipelines: pipelines.into_iter().map(|(name, pipeline)| (name, pipeline.plan)).collect(),
         endpoints: endpoints.into_iter().map(|(path, endpoint)| (path, endpoint.plan)).collect(),
+        channels,
         tests: head.tests,
     })
 }

@@ -32,7 +32,7 @@ pub(super) fn choose(document: &Document, wanted: Option<&str>, report: &mut Rep
         let place = Place { line: 0, column: 0, ..document.root.spot.place() };
         report.elsewhere(place, what, suggest(profile, "the file's profiles are", &known));
     }
-    for section in ["sources", "pipelines", "endpoints"] {
+    for section in ["sources", "pipelines", "endpoints", "channels"] {
         for (_, at) in document.section(section) {
             let Some(only) = at.get("profile") else { continue };
             let Some(name) = only.node.text() else { continue };
@@ -85,9 +85,24 @@ pub(super) fn roles(
                 report.at(&at, what, remedy);
                 continue;
             };
-            if role == "log" && check_log(connectors, scheme, url, &at, report) {
+            let check = match role {
+                "log" => connectors
+                    .logs
+                    .iter()
+                    .find(|kind| kind.schemes.contains(&scheme))
+                    .map(|kind| kind.check),
+                "push" => connectors
+                    .pushes
+                    .iter()
+                    .find(|kind| kind.schemes.contains(&scheme))
+                    .map(|kind| kind.check),
+                _ => None,
+            };
+            if let Some(check) = check {
+                check_url(check, url, &at, report);
+                let choice = if role == "log" { &mut choices.log } else { &mut choices.push };
                 if is_chosen {
-                    choices.log = RoleChoice::External { url: url.clone() };
+                    *choice = RoleChoice::External { url: url.clone() };
                 }
             } else if is_chosen {
                 let what = format!("profile {name:?} puts the {role} on {scheme}://…");
@@ -98,22 +113,12 @@ pub(super) fn roles(
     choices
 }
 
-/// Whether there is such a log; what is wrong with its URL is noted. Variables of
-/// profiles that were not chosen are not put in, so there a URL with one is left alone.
-fn check_log(
-    connectors: &Connectors,
-    scheme: &str,
-    url: &str,
-    at: &At<'_>,
-    report: &mut Report,
-) -> bool {
-    let Some(kind) = connectors.logs.iter().find(|kind| kind.schemes.contains(&scheme)) else {
-        return false;
-    };
+/// Notes what is wrong with a server's URL. Variables of profiles that were not chosen are
+/// not put in, so there a URL with one is left alone.
+fn check_url(check: fn(&str) -> Result<(), String>, url: &str, at: &At<'_>, report: &mut Report) {
     if !url.contains("${")
-        && let Err(why) = (kind.check)(url)
+        && let Err(why) = check(url)
     {
         report.message(at, &why);
     }
-    true
 }

@@ -65,6 +65,7 @@ impl<'a> Page<'a> {
             writeln!(self.out, "\n### Endpoint over the `{name}`\n")?;
             self.definition(definition)?;
         }
+        self.section("channels", "Channel", examples::CHANNELS)?;
         self.out.push_str(examples::TEST_FILES);
         self.example(examples::TESTS)
     }

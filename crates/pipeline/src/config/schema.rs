@@ -8,9 +8,9 @@ use schemars::{JsonSchema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
 use super::format::{
-    BranchYaml, CacheEndpointYaml, CacheYaml, DeduplicateYaml, FileYaml, HistoryEndpointYaml,
-    HistoryYaml, JoltYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml, SplitYaml, SqlYaml,
-    TopicTargetYaml, TopicYaml,
+    BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
+    HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml,
+    SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -37,6 +37,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     });
     parts.of::<SourceYaml>();
     parts.of::<PipelineYaml>();
+    parts.of::<ChannelYaml>();
     let mut root = parts.generator.into_root_schema_for::<FileYaml>().to_value();
     let mut definitions = take_definitions(&mut root);
 
@@ -62,9 +63,12 @@ pub fn schema(connectors: &Connectors) -> Value {
     set(&mut properties["profiles"], "additionalProperties", optional(&profile));
     set(&mut properties["topics"], "additionalProperties", optional(&topic));
     set(&mut properties["topics"], "propertyNames", definition("TopicName"));
-    for (section, item) in
-        [("sources", "SourceYaml"), ("pipelines", "PipelineYaml"), ("endpoints", "Endpoint")]
-    {
+    for (section, item) in [
+        ("sources", "SourceYaml"),
+        ("pipelines", "PipelineYaml"),
+        ("endpoints", "Endpoint"),
+        ("channels", "ChannelYaml"),
+    ] {
         set(&mut properties[section], "additionalProperties", definition(item));
     }
     properties["version"] = json!({ "const": 1, "description": "Version of the format." });

@@ -12,14 +12,15 @@ use serde_json::Value;
 use super::*;
 use crate::{
     connector::{
-        About, ConnectorError, LogKind, OptionProblem, Sink, SinkContext, SinkFactory, SinkKind,
-        Source, SourceContext, SourceFactory, SourceKind,
+        About, ConnectorError, LogKind, OptionProblem, PushKind, Sink, SinkContext, SinkFactory,
+        SinkKind, Source, SourceContext, SourceFactory, SourceKind,
     },
     options,
     plan::{Destination, EndpointPlan, Guarantee, StepPlan, TargetPlan},
 };
 
 mod bad_files;
+mod channel_files;
 mod examples;
 mod jolt_files;
 mod reference;
@@ -99,6 +100,7 @@ pub(super) fn connectors() -> Connectors {
         sources: vec![SourceKind { about: web, parse: source }],
         sinks: vec![SinkKind { about: hook, parse: sink }],
         logs: vec![LogKind { schemes: &["kafka"], check: check_log }],
+        pushes: vec![PushKind { schemes: &["pusher"], check: check_log }],
     }
 }
 
@@ -178,6 +180,13 @@ endpoints:
   /orders/{id}: { history: orders }
   /customers/{customerNumber}/orders: { cache: by_customer }
   /customers/{customerNumber}/orders/{order}: { cache: by_customer }
+channels:
+  orders: { watch: orders, event: NewOrder, on: [insert] }
+  private-orders.{customerNumber}:
+    watch: orders
+    events: { insert: NewOrder, update: OrderUpdated }
+    filter: { status: Shipped }
+    data: [orderNumber, status]
 tests: [orders.test.yaml]
 "#;
 

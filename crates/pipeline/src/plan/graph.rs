@@ -21,7 +21,7 @@ pub struct GraphNode {
     pub id: String,
     pub kind: NodeKind,
     pub name: String,
-    /// The connector of a source or sink, the steps of a pipeline.
+    /// The connector of a source or sink, the steps of a pipeline, the events of a channel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -37,6 +37,7 @@ pub enum NodeKind {
     History,
     Sink,
     Endpoint,
+    Channel,
 }
 
 /// A way that data takes.
@@ -83,6 +84,13 @@ pub fn graph(plan: &Plan) -> Graph {
             EndpointPlan::Cache { table, .. } => drawing.node(NodeKind::Cache, table, None),
         };
         drawing.edge(&store, &id, EdgeKind::Data);
+    }
+    for (name, channel) in &plan.channels {
+        let mut events: Vec<&str> = channel.events.named().map(|(_, event)| event).collect();
+        events.dedup();
+        let id = drawing.node(NodeKind::Channel, name, Some(events.join(", ")));
+        let history = drawing.node(NodeKind::History, &channel.collection, None);
+        drawing.edge(&history, &id, EdgeKind::Data);
     }
     drawing
 }
@@ -153,6 +161,7 @@ impl NodeKind {
             Self::History => "history",
             Self::Sink => "sink",
             Self::Endpoint => "endpoint",
+            Self::Channel => "channel",
         }
     }
 }

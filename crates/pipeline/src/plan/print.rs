@@ -9,8 +9,8 @@ use courant_log::{AutoOffsetReset, Retention};
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
-    Branch, Destination, EndpointPlan, Guarantee, JoltPlan, PipelinePlan, Plan, RoleChoice,
-    StepPlan, TargetPlan, TopicPlan,
+    Branch, ChannelPlan, Destination, EndpointPlan, Guarantee, JoltPlan, PipelinePlan, Plan,
+    RoleChoice, StepPlan, TargetPlan, TopicPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -27,8 +27,12 @@ pub fn print(plan: &Plan) -> String {
 fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     let Plan { name, profile, memory, durability, .. } = plan;
     writeln!(out, "{name} (profile {profile}, memory {memory}, durability {durability})")?;
-    let roles =
-        [("log", &plan.roles.log), ("cache", &plan.roles.cache), ("history", &plan.roles.history)];
+    let roles = [
+        ("log", &plan.roles.log),
+        ("cache", &plan.roles.cache),
+        ("history", &plan.roles.history),
+        ("push", &plan.roles.push),
+    ];
     for (role, choice) in roles {
         if let RoleChoice::External { url } = choice {
             let scheme = url.split("://").next().unwrap_or_default();
@@ -65,6 +69,12 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     }
     for (path, endpoint) in &plan.endpoints {
         write_endpoint(path, endpoint, out)?;
+    }
+    if !plan.channels.is_empty() {
+        writeln!(out, "\nchannels")?;
+    }
+    for (name, channel) in &plan.channels {
+        write_channel(name, channel, out)?;
     }
     Ok(())
 }
@@ -166,6 +176,20 @@ fn write_endpoint(path: &str, endpoint: &EndpointPlan, out: &mut String) -> fmt:
             writeln!(out, "cache {table}, key {{{key}}}, field {{{field}}}")
         }
     }
+}
+
+fn write_channel(name: &str, channel: &ChannelPlan, out: &mut String) -> fmt::Result {
+    let ChannelPlan { collection, events, filter, data, .. } = channel;
+    let events: Vec<String> =
+        events.named().map(|(kind, event)| format!("{event} on {kind}")).collect();
+    write!(out, "  {name} ← history {collection}, {}", list(&events))?;
+    if *filter != Filter::All {
+        write!(out, ", filtered")?;
+    }
+    if !data.is_empty() {
+        write!(out, ", with {}", list(data))?;
+    }
+    writeln!(out)
 }
 
 /// The operations by name, and the options.

@@ -139,12 +139,13 @@ pub(crate) struct Info {
 }
 
 impl Channel {
-    pub(crate) fn new(name: ChannelName, now_ms: i64) -> Arc<Self> {
+    /// A channel whose messages come after a position of its source, where that is known.
+    pub(crate) fn new(name: ChannelName, position: Option<Position>, now_ms: i64) -> Arc<Self> {
         let state = State {
             name: name.clone(),
             subscribers: HashMap::new(),
             members: IndexMap::new(),
-            ring: Ring::new(),
+            ring: Ring::new(position),
             cached: None,
             vacated_ms: now_ms,
             told_count: 0,

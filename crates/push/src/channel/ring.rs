@@ -51,11 +51,12 @@ pub(crate) struct Bounds<'a> {
 }
 
 impl Ring {
-    pub(crate) fn new() -> Self {
+    /// A ring whose messages come after a position of the source, where that is known.
+    pub(crate) fn new(position: Option<Position>) -> Self {
         // Never 0, which stands for no epoch at all.
         let epoch = Uuid::new_v4().as_u64_pair().0;
         let kept = VecDeque::new();
-        Self { epoch, sequence: 0, position: None, floor: 0, covered: None, kept, bytes: 0 }
+        Self { epoch, sequence: 0, position, floor: 0, covered: position, kept, bytes: 0 }
     }
 
     /// Where the channel stands.
@@ -180,7 +181,7 @@ mod tests {
 
     impl Filled {
         fn new(messages_max: usize) -> Self {
-            Self { ring: Ring::new(), all_bytes: AtomicUsize::new(0), messages_max }
+            Self { ring: Ring::new(None), all_bytes: AtomicUsize::new(0), messages_max }
         }
 
         fn add(&mut self, position: Option<Position>, text: &str) -> Option<Token> {
@@ -227,6 +228,18 @@ mod tests {
             let missed: Vec<_> = (had + 1..count).map(|n| n.to_string()).collect();
             prop_assert_eq!(filled.since(token), known.then_some(missed));
         }
+    }
+
+    #[test]
+    fn a_ring_that_begins_at_a_position_knows_what_comes_after_it() {
+        let ring = Ring::new(at(5));
+        let mut filled = Filled { ring, ..Filled::new(10) };
+        assert_eq!(filled.ring.at().position, at(5));
+        assert!(filled.add(at(5), "committed before").is_none());
+        filled.add(at(6), "six");
+        let page = |had| Token { epoch: 0, sequence: 0, position: at(had) };
+        assert_eq!(filled.since(page(5)), Some(vec!["six".into()]));
+        assert_eq!(filled.since(page(4)), None);
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod channels;
 mod connections;
 mod hostile;
 mod libraries;
+mod outside;
 mod presence;
 mod resume;
 mod support;

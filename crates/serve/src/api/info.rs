@@ -9,8 +9,8 @@ use crate::{context::Shared, table::Route};
 
 pub(super) fn routes() -> Vec<Route> {
     vec![
-        Route::get("/api/v1/info", "who answers: name, version, profile, uptime, ports", info)
-            .answers_json("`{\"name\", \"version\", \"profile\", \"uptime_seconds\", \"now_micros\", \"ports\"}`"),
+        Route::get("/api/v1/info", "who answers: name, version, profile, uptime, ports, push server", info)
+            .answers_json("`{\"name\", \"version\", \"profile\", \"uptime_seconds\", \"now_micros\", \"ports\", \"push\": {\"key\"} or null}`"),
     ]
 }
 
@@ -25,5 +25,6 @@ async fn info(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "uptime_seconds": uptime_micros / 1_000_000,
         "now_micros": now_micros,
         "ports": about.ports,
+        "push": about.push,
     }))
 }

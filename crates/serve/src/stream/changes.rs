@@ -96,7 +96,7 @@ fn events(
 
 /// A change as somebody sees it who looks through a filter: what stops matching has
 /// gone, what never matched is not told.
-fn narrow(change: Change, filter: &Filter) -> Option<Change> {
+pub(crate) fn narrow(change: Change, filter: &Filter) -> Option<Change> {
     match &change.document {
         Some(document) if !filter.matches(document) => (change.kind == ChangeKind::Update)
             .then(|| Change { kind: ChangeKind::Delete, document: None, ..change }),

@@ -109,6 +109,7 @@ impl Bench {
                 version: "0.0.0".into(),
                 profile: "embedded".into(),
                 ports: BTreeMap::from([("http".into(), 8080)]),
+                push: None,
             },
             log: Arc::clone(&self.log) as _,
             cache: Arc::clone(&self.cache) as _,
@@ -120,6 +121,7 @@ impl Bench {
             metrics: None,
             readiness: self.readiness.subscribe(),
             security,
+            push: None,
             stop: self.stop.clone(),
         }
     }

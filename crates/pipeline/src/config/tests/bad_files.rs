@@ -79,13 +79,11 @@ fn what_comes_later_is_told_apart_from_what_is_unknown() {
     let text = r#"version: 1
 name: x
 views: {}
-channels: {}
 topic: {}
 memory: 64"#;
     let expected = r#"3:1: "views" is not supported: continuous queries are not in this version; leave it out
-4:1: "channels" is not supported: pushing to browsers is not in this version; stream an endpoint instead; leave it out
-5:1: unknown key "topic"; did you mean "topics"?
-6:1: expected a text, found 64; a number of bytes with its unit, such as 64MiB"#;
+4:1: unknown key "topic"; did you mean "topics"?
+5:1: expected a text, found 64; a number of bytes with its unit, such as 64MiB"#;
     assert_eq!(problems_of(text), expected);
 }
 

@@ -46,6 +46,7 @@ fn any_connectors() -> Connectors {
             .map(|name| SinkKind { about: about(name), parse: any_sink })
             .into(),
         logs: Vec::new(),
+        pushes: Vec::new(),
     }
 }
 
