@@ -9,7 +9,7 @@ use std::sync::Arc;
 use courant_model::{ColumnType, Columns, time::Origin};
 use serde_json::{Map, Value as Json};
 
-use crate::value::Value;
+use crate::value::{Value, write_text};
 
 /// Values in the order of the table's columns.
 pub type Row = Vec<Value>;
@@ -38,6 +38,9 @@ pub struct Change {
     pub transaction: Arc<Transaction>,
     /// The change's place among the captured changes of its transaction, from 0.
     pub index: u64,
+    /// Whether no captured change of its transaction, or no row of its portion of the
+    /// snapshot, comes after it.
+    pub last: bool,
 }
 
 /// The transaction of a change; all rows of a snapshot's chunk share one.
@@ -110,6 +113,32 @@ impl Table {
     pub fn to_json(&self, row: &Row) -> Map<String, Json> {
         let named = self.columns.iter().zip(row);
         named.map(|(column, value)| (column.name.clone(), value.to_json())).collect()
+    }
+
+    /// Writes what [`Self::to_json`] answers as text, without building it.
+    pub fn write_json(&self, row: &Row, out: &mut Vec<u8>) {
+        self.write_json_with(row, out, Value::write_json);
+    }
+
+    /// As [`Self::write_json`], with values as `write` writes them.
+    pub fn write_json_with(
+        &self,
+        row: &Row,
+        out: &mut Vec<u8>,
+        write: impl Fn(&Value, &mut Vec<u8>),
+    ) {
+        let mut between = b'{';
+        for (column, value) in self.columns.iter().zip(row) {
+            out.push(between);
+            write_text(&column.name, out);
+            out.push(b':');
+            write(value, out);
+            between = b',';
+        }
+        if between == b'{' {
+            out.push(between);
+        }
+        out.push(b'}');
     }
 
     /// The columns of the JSON objects, for SQL.

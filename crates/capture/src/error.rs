@@ -39,6 +39,10 @@ pub enum CaptureError {
     Silence { server: String, silence_ms: u64 },
     #[error("server {server:?} ended the binary log's stream")]
     Ended { server: String },
+    #[error(
+        "file {file:?} of server {server:?} ends within an event: the server crashed there, and its log goes on in the next file"
+    )]
+    Torn { server: String, file: String },
     #[error("connecting to server {server:?} took longer than {limit_ms} ms")]
     ConnectTimeout { server: String, limit_ms: u64 },
     #[error(
@@ -84,6 +88,7 @@ impl CaptureError {
             Self::Connection { source, .. } => !is_refusal(source),
             Self::Silence { .. }
             | Self::Ended { .. }
+            | Self::Torn { .. }
             | Self::ConnectTimeout { .. }
             | Self::Corrupt { .. } => true,
             _ => false,

@@ -14,6 +14,9 @@ pub struct Selection {
     pub tables: Vec<String>,
     /// Tables that are left out although `tables` has them.
     pub tables_except: Vec<String>,
+    /// The only columns that are captured of the tables that they name, as
+    /// `table.column`; other tables come with all of theirs.
+    pub columns: Vec<String>,
     /// Columns that are left out, as `table.column`; passwords, large objects.
     pub columns_except: Vec<String>,
 }
@@ -40,6 +43,7 @@ impl Selection {
         Ok(Self {
             tables: whole(if self.tables.is_empty() { &all } else { &self.tables }, 1)?,
             tables_except: whole(&self.tables_except, 1)?,
+            columns: whole(&self.columns, 2)?,
             columns_except: whole(&self.columns_except, 2)?,
         })
     }
@@ -51,13 +55,26 @@ impl Selection {
         !OWN.contains(&database) && any(&self.tables) && !any(&self.tables_except)
     }
 
+    /// Where a captured table stands in the order of `tables`.
+    pub fn rank(&self, database: &str, table: &str) -> usize {
+        let name = format!("{database}.{table}");
+        let found = self.tables.iter().position(|pattern| matches(pattern, &name));
+        found.unwrap_or(self.tables.len())
+    }
+
     /// Whether a captured table's column is captured.
     pub fn has_column(&self, database: &str, table: &str, column: &str) -> bool {
-        if self.columns_except.is_empty() {
+        if self.columns.is_empty() && self.columns_except.is_empty() {
             return true;
         }
-        let name = format!("{database}.{table}.{column}");
-        !self.columns_except.iter().any(|pattern| matches(pattern, &name))
+        let of_table = format!("{database}.{table}");
+        let name = format!("{of_table}.{column}");
+        let any = |patterns: &[String]| patterns.iter().any(|pattern| matches(pattern, &name));
+        let names_table = |pattern: &String| {
+            pattern.rsplit_once('.').is_some_and(|(tables, _)| matches(tables, &of_table))
+        };
+        let chosen = !self.columns.iter().any(names_table) || any(&self.columns);
+        chosen && !any(&self.columns_except)
     }
 }
 
@@ -110,7 +127,8 @@ mod tests {
         let selection = Selection {
             tables: vec!["orders*".into(), "other.*".into()],
             tables_except: vec!["orders_old".into()],
-            columns_except: vec!["orders.secret*".into()],
+            columns: vec!["*_wide.id".into(), "*_wide.secret_id".into()],
+            columns_except: vec!["orders*.secret*".into()],
         };
         let selection = selection.in_database(Some("shop")).unwrap();
         assert!(selection.has_table("shop", "orders"));
@@ -119,6 +137,10 @@ mod tests {
         assert!(!selection.has_table("third", "orders"));
         assert!(!selection.has_column("shop", "orders", "secret_word"));
         assert!(selection.has_column("shop", "orders", "status"));
+        assert!(selection.has_column("shop", "orders_wide", "id"));
+        assert!(!selection.has_column("shop", "orders_wide", "status"));
+        assert!(!selection.has_column("shop", "orders_wide", "secret_id"));
+        assert!(selection.rank("shop", "orders") < selection.rank("other", "anything"));
         assert_eq!(Selection::default().in_database(None), Err("*".into()));
     }
 

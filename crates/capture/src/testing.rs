@@ -2,7 +2,10 @@
 //!
 //! It has a free port and a folder of its own, can be stopped, killed and started again
 //! with the same data, and is gone when the test is. Where MariaDB is missing the test is
-//! skipped with the reason; with `CI=true` it fails. For tests only: it panics.
+//! skipped with the reason; with `CI=true` it fails. For tests only: it panics. [`Shop`]
+//! fills it and keeps it busy.
+
+mod shop;
 
 use std::{
     fs,
@@ -15,6 +18,8 @@ use std::{
 use mysql_async::{Conn, Opts, prelude::Queryable};
 use tempfile::TempDir;
 use tokio::time::Instant;
+
+pub use shop::{Shop, TABLES as SHOP_TABLES};
 
 /// How long a server may take to start or end on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -138,6 +143,11 @@ impl MariaDb {
             conn.query_drop(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"));
         }
         conn.disconnect().await.expect("a connection's end");
+    }
+
+    /// The folder of its tables and logs.
+    pub fn data(&self) -> PathBuf {
+        self.folder.path().join("data")
     }
 
     fn opts(&self) -> Opts {

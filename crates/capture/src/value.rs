@@ -5,7 +5,7 @@
 //! is made of them by [`Value::to_json`]: exact values that JSON's numbers cannot carry
 //! become text.
 
-use std::fmt;
+use std::{fmt, io::Write};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde::{Deserialize, Serialize};
@@ -101,6 +101,31 @@ impl Value {
     }
 }
 
+impl Value {
+    /// Writes what [`Self::to_json`] answers as text; most values without building it.
+    pub fn write_json(&self, out: &mut Vec<u8>) {
+        // Writing into memory does not fail.
+        let _ = match self {
+            Self::Null => out.write_all(b"null"),
+            Self::Int(number) => write!(out, "{number}"),
+            Self::UInt(number) => write!(out, "{number}"),
+            Self::Decimal(text) | Self::Text(text) => {
+                write_text(text, out);
+                Ok(())
+            }
+            Self::Date(date) => write!(out, "\"{date}\""),
+            Self::Time(time) => write!(out, "\"{time}\""),
+            other => write!(out, "{}", other.to_json()),
+        };
+    }
+}
+
+/// Writes a text as JSON does.
+pub(crate) fn write_text(text: &str, out: &mut Vec<u8>) {
+    // Writing into memory does not fail, and every text is JSON.
+    let _ = serde_json::to_writer(out, text);
+}
+
 impl DateTime {
     /// The instant of `seconds` since the Unix epoch, in UTC.
     pub fn from_unix(seconds: i64, micros: u32, digits: u8) -> Self {
@@ -180,5 +205,31 @@ mod tests {
         let at = DateTime::from_unix(1, 500_000, 1);
         assert_eq!(Value::Timestamp(at).to_json(), json!("1970-01-01T00:00:01.5Z"));
         assert_eq!(Value::DateTime(at).to_json(), json!("1970-01-01T00:00:01.5"));
+    }
+
+    #[test]
+    fn written_json_is_the_built_one() {
+        let at = DateTime::from_unix(1, 500_000, 1);
+        let time = Time { negative: true, hours: 1, minutes: 2, seconds: 3, micros: 0, digits: 0 };
+        for value in [
+            Value::Null,
+            Value::Int(i64::MIN),
+            Value::UInt(u64::MAX),
+            Value::Float(1.1),
+            Value::Double(-0.5),
+            Value::Decimal("0.10".into()),
+            Value::Text("a\"\n\u{1}é".into()),
+            Value::Bytes(vec![0, 255]),
+            Value::Date(at.date),
+            Value::Time(time),
+            Value::DateTime(at),
+            Value::Timestamp(at),
+            Value::Json(r#"{"a": [1]}"#.into()),
+            Value::Geometry(Geometry { srid: 1, wkb: vec![1] }),
+        ] {
+            let mut written = Vec::new();
+            value.write_json(&mut written);
+            assert_eq!(serde_json::from_slice::<Json>(&written).unwrap(), value.to_json());
+        }
     }
 }

@@ -395,6 +395,9 @@ pub const NATS_SUBJECT_BYTES_MAX: usize = 1_024;
 /// Numbers that a source reserves with one durable write.
 pub const SEQUENCE_RESERVE: u64 = 1_000;
 
+/// The largest number that a sequence gives: every reader of JSON has it exactly.
+pub const SEQUENCE_MAX: u64 = (1 << 53) - 1;
+
 /// Bytes of one CSV row; a quote that never closes is noticed after so many.
 pub const CSV_ROW_BYTES_MAX: usize = 1024 * 1024;
 
@@ -745,6 +748,9 @@ pub const PUSH_WEBHOOK_MS_MAX: u64 = 5_000;
 /// time, and a few megabytes here until the log has come to the chunk's position.
 pub const CAPTURE_CHUNK_ROWS_DEFAULT: usize = 10_000;
 
+/// The most rows of one chunk; all of them are in memory.
+pub const CAPTURE_CHUNK_ROWS_MAX: usize = 1_000_000;
+
 /// Changes after which a capture hands on what it has; a larger transaction comes in
 /// parts unless it is wanted whole.
 pub const CAPTURE_BATCH_CHANGES_DEFAULT: usize = 4_096;
@@ -763,6 +769,13 @@ pub const CAPTURE_RETRY_MS_MAX: u64 = 5_000;
 /// How long a capture goes on connecting again before it gives up, unless set: a
 /// server's restart and a fail-over fit in.
 pub const CAPTURE_OUTAGE_MS_DEFAULT: u64 = 300_000;
+
+/// How long a source's capture goes on connecting, for each of its servers, before the
+/// failure is shown; the source then tries on for ever.
+pub const CAPTURE_OUTAGE_TOLD_MS: u64 = 30_000;
+
+/// Batches that a source's capture has read ahead, and appends together.
+pub const CAPTURE_BATCHES_WAITING_MAX: usize = 4;
 
 /// How long a capture's connection to a database may take.
 pub const CAPTURE_CONNECT_MS_MAX: u64 = 10_000;

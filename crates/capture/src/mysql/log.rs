@@ -50,6 +50,8 @@ pub(super) enum Step {
     },
     /// The log is quiet.
     Heartbeat,
+    /// The file ended within a transaction: its server crashed and forgot it.
+    Abandoned { transaction: Arc<Transaction> },
 }
 
 /// Where the log is being read.
@@ -158,7 +160,11 @@ impl Log {
         }
         match event.kind {
             2 | 165 => return self.read_query(event),
-            4 => self.read_rotate(event)?,
+            4 => {
+                if let Some(transaction) = self.read_rotate(event)? {
+                    return Ok(Step::Abandoned { transaction });
+                }
+            }
             16 => self.close(),
             19 => return self.read_table_map(event),
             27 | 41 => {
@@ -237,13 +243,15 @@ impl Log {
         Ok(())
     }
 
-    fn read_rotate(&mut self, event: Event<'_>) -> Parsed<()> {
+    /// Goes on in a file; answers the transaction that the last one did not end.
+    fn read_rotate(&mut self, event: Event<'_>) -> Parsed<Option<Arc<Transaction>>> {
         let mut bytes = Bytes(event.body);
         let offset = bytes.uint(8)?;
         let name = std::str::from_utf8(bytes.rest())
             .map_err(|_| Fault::new("a file's name is no text"))?;
-        if self.open.is_some() {
-            return Err(Fault::new("a file ends within a transaction"));
+        let abandoned = self.open.take().map(|open| open.transaction);
+        if abandoned.is_some() {
+            self.within = None;
         }
         if self.boundary.file.as_ref() != name {
             self.boundary = LogPlace { file: name.into(), offset };
@@ -251,7 +259,7 @@ impl Log {
             self.plans.clear();
         }
         self.begun = true;
-        Ok(())
+        Ok(abandoned)
     }
 
     fn read_maria_db_gtid(&mut self, event: Event<'_>) -> Result<(), Trouble> {
@@ -375,7 +383,15 @@ impl Log {
             if index >= handed_on {
                 let (table, transaction) = (Arc::clone(&plan.table), Arc::clone(&open.transaction));
                 let operation = kind.operation;
-                out.push(Change { table, operation, before, after, transaction, index });
+                out.push(Change {
+                    table,
+                    operation,
+                    before,
+                    after,
+                    transaction,
+                    index,
+                    last: false,
+                });
             }
         })?;
         Ok(Step::Next)

@@ -21,6 +21,6 @@ mod snapshot;
 mod statement;
 mod table_map;
 
-pub use options::{MySqlOptions, SnapshotMode};
+pub use options::{MySqlOptions, SnapshotMode, Tls};
 pub use position::{MySqlPosition, Progress, Within};
 pub use reader::MySqlSource;

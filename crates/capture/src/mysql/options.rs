@@ -3,7 +3,7 @@
 //! Plain values with defaults; checked by [`super::MySqlSource::new`], which connects to
 //! nothing. Shows no passwords.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use courant_model::limits::{
     CAPTURE_BATCH_CHANGES_DEFAULT, CAPTURE_CHUNK_ROWS_DEFAULT, CAPTURE_HEARTBEAT_MS_DEFAULT,
@@ -18,6 +18,9 @@ pub struct MySqlOptions {
     /// `mysql://user:password@host:3306/database`, one for each server that has the same
     /// data; the next is tried when one fails. `?require_ssl=true` asks for TLS.
     pub servers: Vec<String>,
+    /// Files for TLS; given, connections are encrypted and the server's certificate and
+    /// name are checked.
+    pub tls: Option<Tls>,
     pub selection: Selection,
     pub snapshot: SnapshotMode,
     /// Hands a transaction's changes on in one batch, whatever their number up to a
@@ -34,6 +37,15 @@ pub struct MySqlOptions {
     pub outage_ms: u64,
 }
 
+/// Whom TLS trusts, and who we are; files in PEM.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Tls {
+    /// The authorities that are trusted; without them, those of the web.
+    pub ca: Option<PathBuf>,
+    /// Our certificate and its key, where the server asks for one.
+    pub identity: Option<(PathBuf, PathBuf)>,
+}
+
 /// What is read before the changes, where there is no position yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum SnapshotMode {
@@ -48,6 +60,7 @@ impl Default for MySqlOptions {
     fn default() -> Self {
         Self {
             servers: Vec::new(),
+            tls: None,
             selection: Selection::default(),
             snapshot: SnapshotMode::default(),
             whole_transactions: false,
@@ -64,6 +77,7 @@ impl fmt::Debug for MySqlOptions {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("MySqlOptions")
             .field("servers", &self.servers.len())
+            .field("tls", &self.tls)
             .field("selection", &self.selection)
             .field("snapshot", &self.snapshot)
             .field("whole_transactions", &self.whole_transactions)

@@ -66,6 +66,14 @@ pub(super) struct LogPlace {
 }
 
 impl LogPlace {
+    /// The beginning of the file after one; files are numbered.
+    pub(super) fn after_file(file: &str) -> Option<Self> {
+        let (base, number) = file.rsplit_once('.')?;
+        let (next, digits) = (number.parse::<u64>().ok()? + 1, number.len());
+        // After the four bytes that say what the file is.
+        Some(Self { file: format!("{base}.{next:0digits$}").into(), offset: 4 })
+    }
+
     /// Whether this place is `other` or later. Files are numbered.
     pub(super) fn reached(&self, other: &Self) -> bool {
         let number = |place: &Self| {
@@ -92,6 +100,8 @@ mod tests {
         assert!(place("log.1000000", 4).reached(&place("log.999999", 900)));
         assert!(place("log.000002", 4).reached(&place("log.000002", 4)));
         assert!(!place("log.000002", 4).reached(&place("log.000002", 5)));
+        assert_eq!(LogPlace::after_file("log.000009"), Some(place("log.000010", 4)));
+        assert_eq!(LogPlace::after_file("a.b.999999"), Some(place("a.b.1000000", 4)));
     }
 
     #[test]

@@ -21,14 +21,14 @@ use courant_model::{
     time::Origin,
 };
 use futures::{FutureExt, StreamExt};
-use mysql_async::{BinlogStream, Opts};
+use mysql_async::{BinlogStream, ClientIdentity, Opts, OptsBuilder};
 use tokio::time::Instant;
 
 use super::{
     catalog::{self, CatalogTable},
     gtid::Gtids,
     log::{Event, Log, Start, Step},
-    options::{MySqlOptions, SnapshotMode},
+    options::{MySqlOptions, SnapshotMode, Tls},
     position::{LogPlace, MySqlPosition, Progress},
     server::{Client, Server},
     snapshot::{self, Chunk, Wanted},
@@ -56,6 +56,8 @@ pub struct MySqlSource {
     link: Option<Link>,
     /// Whether a query was begun on the link; if its future is dropped the link is too.
     busy: bool,
+    /// Where a server's log goes on after a file that it could not end.
+    beyond: Option<LogPlace>,
     outage: Outage,
 }
 
@@ -106,7 +108,8 @@ impl MySqlSource {
             return wrong("chunk_rows, batch_changes and heartbeat_ms must be at least 1");
         }
         let servers = options.servers.iter().enumerate().map(|(index, url)| {
-            Opts::from_url(url)
+            let opts = Opts::from_url(url);
+            opts.map(|opts| with_tls(opts, options.tls.as_ref()))
                 .map_err(|error| CaptureError::Url { index, reason: error.to_string() })
         });
         let servers = servers.collect::<Result<Vec<_>, _>>()?;
@@ -123,8 +126,18 @@ impl MySqlSource {
             server_id: options.server_id.unwrap_or(chance),
             heartbeat: Duration::from_millis(options.heartbeat_ms),
         };
-        let (link, busy, outage) = (None, false, Outage::default());
-        Ok(Self { options, selection, servers, at: 0, client, position, link, busy, outage })
+        Ok(Self {
+            options,
+            selection,
+            servers,
+            at: 0,
+            client,
+            position,
+            link: None,
+            busy: false,
+            beyond: None,
+            outage: Outage::default(),
+        })
     }
 
     /// The position after the last batch; `None` before the first.
@@ -144,7 +157,8 @@ impl MySqlSource {
             );
             return Err(CaptureError::Options { what });
         }
-        let position = match &self.position {
+        pending.sort_by_key(|(database, name)| self.selection.rank(database, name));
+        let mut position = match &self.position {
             Some(position) => position.clone(),
             None if pending.is_empty() => return Err(self.no_tables(&server)),
             None => self.first_position(&mut server).await?,
@@ -155,7 +169,15 @@ impl MySqlSource {
         } else {
             pending.clear();
         }
-        let stream = server.stream(opts, &position, self.client).await?;
+        if let Some(place) = &self.beyond {
+            if let Some(lost) = position.within.take() {
+                tell_lost(&lost.transaction);
+            }
+            (position.file, position.offset) = (place.file.to_string(), place.offset);
+            position.server_id = server.server_id;
+        }
+        let by_file = self.beyond.is_some();
+        let stream = server.stream(opts, &position, self.client, by_file).await?;
         let log = start_log(&server, &position);
         let progress = if pending.is_empty() { Progress::Done } else { position.snapshot.clone() };
         let (catalog, chunk, out) = (HashMap::new(), None, Vec::new());
@@ -247,6 +269,7 @@ impl Source for MySqlSource {
             let error = match self.advance().await {
                 Ok(batch) => {
                     self.position = Some(batch.position.clone());
+                    self.beyond = None;
                     self.outage = Outage::default();
                     return Ok(batch);
                 }
@@ -264,7 +287,13 @@ impl Source for MySqlSource {
                 self.outage = Outage::default();
                 return Err(error);
             }
-            self.at = (self.at + 1) % self.servers.len();
+            self.beyond = match &error {
+                CaptureError::Torn { file, .. } => LogPlace::after_file(file),
+                _ => None,
+            };
+            if self.beyond.is_none() {
+                self.at = (self.at + 1) % self.servers.len();
+            }
             let wait = CAPTURE_RETRY_MS_MIN << self.outage.failures.min(16);
             self.outage.failures += 1;
             let wait = Duration::from_millis(wait.min(CAPTURE_RETRY_MS_MAX));
@@ -276,6 +305,18 @@ impl Source for MySqlSource {
             tokio::time::sleep(wait).await;
         }
     }
+}
+
+fn with_tls(opts: Opts, tls: Option<&Tls>) -> Opts {
+    let Some(tls) = tls else { return opts };
+    let mut ssl = opts.ssl_opts().cloned().unwrap_or_default();
+    if let Some(ca) = &tls.ca {
+        ssl = ssl.with_root_certs(vec![ca.clone().into()]).with_disable_built_in_roots(true);
+    }
+    let identity = tls.identity.as_ref();
+    let identity =
+        identity.map(|(chain, key)| ClientIdentity::new(chain.clone().into(), key.clone().into()));
+    OptsBuilder::from_opts(opts).ssl_opts(ssl.with_client_identity(identity)).into()
 }
 
 /// Whether a position means anything on a server.
@@ -326,6 +367,8 @@ impl Link {
     ) -> Result<Option<Batch<MySqlPosition>>, CaptureError> {
         let full = self.out.len() >= options.batch_changes;
         if !self.log.at_boundary() {
+            // One change stays, so that the transaction's last one is known when it goes.
+            let full = self.out.len() > options.batch_changes;
             if full && !options.whole_transactions {
                 return Ok(Some(self.flush()));
             }
@@ -347,16 +390,27 @@ impl Link {
     /// Changes so far, and the position after them.
     fn flush(&mut self) -> Batch<MySqlPosition> {
         let place = self.log.place();
+        let mut within = self.log.within();
+        let mut kept = Vec::new();
+        if let Some(within) = &mut within
+            && let Some(change) = self.out.pop_if(|last| last.transaction.id == within.transaction)
+        {
+            within.changes -= 1;
+            kept.push(change);
+        }
+        let within = within.filter(|within| within.changes > 0);
         self.position = MySqlPosition {
             file: place.file.to_string(),
             offset: place.offset,
             server_id: self.server.server_id,
             gtids: self.log.gtids().map(ToString::to_string),
-            within: self.log.within(),
+            within,
             snapshot: self.progress.clone(),
         };
+        let mut changes = std::mem::replace(&mut self.out, kept);
+        mark_last(&mut changes, self.out.first());
         Batch {
-            changes: std::mem::take(&mut self.out),
+            changes,
             position: self.position.clone(),
             snapshot_complete: self.progress == Progress::Done,
         }
@@ -388,6 +442,7 @@ impl Link {
             after: Some(row),
             transaction: Arc::clone(&transaction),
             index,
+            last: false,
         }));
         self.flush()
     }
@@ -436,7 +491,7 @@ impl Link {
     ) -> Result<bool, CaptureError> {
         let event =
             event.ok_or_else(|| CaptureError::Ended { server: self.server.name.clone() })?;
-        let event = event.map_err(|error| self.server.stream_error(error, &self.position))?;
+        let event = event.map_err(|error| self.stream_error(error))?;
         let header = event.header();
         let Some(body) = checked_body(&event) else {
             let what = "an event does not have its checksum".into();
@@ -459,6 +514,7 @@ impl Link {
         match step {
             Step::Next => return Ok(false),
             Step::Heartbeat => return Ok(true),
+            Step::Abandoned { transaction } => self.abandon(&transaction),
             Step::Plan { id, map, database, table } => {
                 self.plan(id, map, (database, table), selection).await?;
             }
@@ -468,6 +524,33 @@ impl Link {
             }
         }
         Ok(false)
+    }
+
+    /// Forgets what came of a transaction that its server has forgotten.
+    fn abandon(&mut self, transaction: &Arc<Transaction>) {
+        let before = self.out.len();
+        self.out.retain(|change| !Arc::ptr_eq(&change.transaction, transaction));
+        let told = self.position.within.as_ref();
+        if told.is_some_and(|within| within.transaction == transaction.id) {
+            tell_lost(&transaction.id);
+        }
+        if self.out.len() < before {
+            // Rows that it touched have left the chunk.
+            self.chunk = None;
+        }
+    }
+
+    fn stream_error(&self, error: mysql_async::Error) -> CaptureError {
+        let torn = |said: &mysql_async::ServerError| {
+            said.code == 1236 && said.message.contains("truncated in the middle of event")
+        };
+        match &error {
+            mysql_async::Error::Server(said) if torn(said) => CaptureError::Torn {
+                server: self.server.name.clone(),
+                file: self.log.place().file.to_string(),
+            },
+            _ => self.server.stream_error(error, &self.position),
+        }
     }
 
     /// Decides how a table's rows are read.
@@ -541,6 +624,7 @@ impl Link {
                         after: None,
                         transaction: about.transaction,
                         index: 0,
+                        last: false,
                     });
                 }
             }
@@ -551,6 +635,24 @@ impl Link {
             }
         }
         Ok(())
+    }
+}
+
+/// Tells that a part of a transaction was handed on which its server then lost.
+fn tell_lost(transaction: &str) {
+    tracing::error!(
+        transaction,
+        "a transaction was handed on in part, and its server crashed before it was written: \
+         rows that it changed may differ until they change again; ask for whole transactions"
+    );
+}
+
+/// Marks the last change of each transaction; `next` is what comes after them.
+fn mark_last(changes: &mut [Change], next: Option<&Change>) {
+    let mut after = next.map(|change| Arc::clone(&change.transaction));
+    for change in changes.iter_mut().rev() {
+        change.last = after.is_none_or(|after| !Arc::ptr_eq(&after, &change.transaction));
+        after = Some(Arc::clone(&change.transaction));
     }
 }
 

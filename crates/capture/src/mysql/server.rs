@@ -165,7 +165,8 @@ impl Server {
         Ok(if self.maria_db { Gtids::maria_db(&text) } else { Gtids::mysql(&text) })
     }
 
-    /// Opens the log's stream after a position.
+    /// Opens the log's stream after a position, by its GTIDs where there are some and
+    /// `by_file` does not say otherwise.
     ///
     /// # Errors
     /// When the server refuses, most of all because the position is gone; then the
@@ -175,9 +176,10 @@ impl Server {
         opts: &Opts,
         position: &MySqlPosition,
         client: Client,
+        by_file: bool,
     ) -> Result<BinlogStream, CaptureError> {
         let mut conn = connect(opts, &self.name).await?;
-        let gtids = position.gtids.as_deref().filter(|gtids| !gtids.is_empty());
+        let gtids = position.gtids.as_deref().filter(|gtids| !gtids.is_empty() && !by_file);
         let mut settings = vec![
             format!("SET @master_heartbeat_period = {}", client.heartbeat.as_nanos()),
             // Whoever reads may stop for long: its flow is full, or a chunk is large.

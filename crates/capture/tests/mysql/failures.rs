@@ -266,6 +266,52 @@ async fn is_refused(statements: &str, words: &str) {
     assert!(error.to_string().contains(words), "{error}");
 }
 
+/// An event that opens a transaction, in the form of a file, for its last file.
+fn begin_event(server: &MariaDb) -> (std::path::PathBuf, Vec<u8>) {
+    let files = std::fs::read_dir(server.data()).unwrap().map(|entry| entry.unwrap().path());
+    let is_log = |path: &std::path::PathBuf| {
+        path.file_name().unwrap().to_string_lossy().starts_with("binlog.0")
+    };
+    let last = files.filter(is_log).max().unwrap();
+    let end = std::fs::metadata(&last).unwrap().len() as u32 + 42;
+    // Header: time, kind, server, length, end, flags; body: sequence, domain, flags.
+    let mut event = [&[0; 4][..], &[162], &1_u32.to_le_bytes(), &42_u32.to_le_bytes()].concat();
+    event.extend([&end.to_le_bytes()[..], &[0; 2], &9_999_u64.to_le_bytes(), &[0; 11]].concat());
+    event.extend(crc32fast::hash(&event).to_le_bytes());
+    (last, event)
+}
+
+#[tokio::test]
+async fn a_log_that_a_crash_cut_off_goes_on_in_the_next_file() {
+    use std::io::Write;
+    let arguments = ["--master-verify-checksum=OFF", "--binlog-checksum=CRC32"];
+    let Some(mut server) = MariaDb::start(&arguments).await else { return };
+    server.execute(TABLE).await;
+    let mut reader = source(options(&server), None);
+    let mut mirror = Mirror::default();
+    // Within an event, and between two of a transaction.
+    for (id, bytes) in [(2, 30), (3, 42)] {
+        let changes = catch_up(&mut reader, &server).await.unwrap();
+        changes.iter().for_each(|change| mirror.apply(change));
+        server.kill().await;
+        let (file, event) = begin_event(&server);
+        let mut file = std::fs::OpenOptions::new().append(true).open(file).unwrap();
+        file.write_all(&event[..bytes]).unwrap();
+        server.run().await;
+        server.execute(&format!("INSERT INTO t VALUES ({id}, 1)")).await;
+        let changes = catch_up(&mut reader, &server).await.unwrap();
+        assert_eq!(changes.len(), 1, "{changes:?}");
+        changes.iter().for_each(|change| mirror.apply(change));
+        // Also for a reader that begins before it.
+        let mut again = source(options(&server), kept(reader.position().unwrap()));
+        server.execute("UPDATE t SET a = a + 1 WHERE id = 1").await;
+        assert_eq!(catch_up(&mut again, &server).await.unwrap().len(), 1);
+    }
+    let changes = catch_up(&mut reader, &server).await.unwrap();
+    changes.iter().for_each(|change| mirror.apply(change));
+    assert_eq!(mirror.shown(), select(&server).await);
+}
+
 #[tokio::test]
 async fn a_statement_in_place_of_rows_is_refused() {
     let statements = "SET SESSION binlog_format = 'STATEMENT';\nUPDATE t SET a = 2";

@@ -5,6 +5,7 @@
 
 mod failures;
 mod schema;
+mod shop;
 mod support;
 mod types;
 mod workload;

@@ -23,10 +23,15 @@ pub(crate) type Shown = BTreeMap<String, BTreeMap<String, Vec<Option<String>>>>;
 pub(crate) struct Mirror {
     rows: BTreeMap<String, BTreeMap<String, Row>>,
     tables: BTreeMap<String, Table>,
+    /// The transaction that is not complete.
+    pub(crate) open: Option<String>,
 }
 
 impl Mirror {
     pub(crate) fn apply(&mut self, change: &Change) {
+        let id = &change.transaction.id;
+        assert!(self.open.as_ref().is_none_or(|open| open == id), "a transaction has no end");
+        self.open = (!change.last).then(|| id.clone());
         let name = change.table.full_name();
         let rows = self.rows.entry(name.clone()).or_default();
         let key = |row: &Row| key_text(&change.table, row);

@@ -121,6 +121,7 @@ async fn the_image_equals_the_tables_although_the_reader_is_dropped_at_random() 
     let rest = catch_up(&mut reader, &server).await.unwrap();
     rest.iter().for_each(|change| mirror.apply(change));
     assert_eq!(mirror.shown(), select(&server).await);
+    assert_eq!(mirror.open, None);
     assert!(interleaved, "changes came between the chunks");
     assert!(in_parts && within_table && resumed > 10 && transactions > 50);
 }
@@ -153,6 +154,13 @@ async fn transactions_come_whole_when_that_is_wanted() {
         for changes in batch.changes.chunk_by(|a, b| a.transaction.id == b.transaction.id) {
             let indexes = changes.iter().map(|change| change.index);
             assert!(indexes.eq(0..changes.len() as u64), "all of it, in order");
+            assert!(
+                changes
+                    .iter()
+                    .rev()
+                    .map(|change| change.last)
+                    .eq(std::iter::once(true).chain(std::iter::repeat_n(false, changes.len() - 1)))
+            );
             largest = largest.max(changes.len());
         }
         batch.changes.iter().for_each(|change| mirror.apply(change));
