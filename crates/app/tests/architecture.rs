@@ -50,6 +50,7 @@ const EDGES: [(&str, &[&str]); 14] = [
             "courant-broker",
             "courant-kafka",
             "courant-stores",
+            "courant-capture",
             "courant-pipeline",
             "courant-connectors",
             "courant-push",
@@ -64,7 +65,9 @@ const EDGES: [(&str, &[&str]); 14] = [
             "courant-log",
             "courant-stores",
             "courant-sql",
+            "courant-capture",
             "courant-pipeline",
+            "courant-connectors",
         ],
     ),
 ];

@@ -19,7 +19,7 @@ use mysql_async::{Conn, Opts, prelude::Queryable};
 use tempfile::TempDir;
 use tokio::time::Instant;
 
-pub use shop::{Shop, TABLES as SHOP_TABLES};
+pub use shop::{Shop, TABLES as SHOP_TABLES, nest_orders};
 
 /// How long a server may take to start or end on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -16,6 +16,7 @@ mod http;
 mod kafka;
 mod messaging;
 mod mqtt;
+mod mysql;
 mod nats;
 mod random;
 mod sequence;
@@ -44,6 +45,7 @@ pub fn all() -> Connectors {
             mqtt::SOURCE,
             amqp::SOURCE,
             nats::SOURCE,
+            mysql::SOURCE,
         ],
         sinks: vec![
             console::SINK,

@@ -138,6 +138,9 @@ pub struct SourceContext {
     pub name: String,
     /// The topic of `to:`.
     pub topic: TopicName,
+    /// Whether the file names the field of the key (`key:`), which is applied where a
+    /// record comes without one.
+    pub has_key: bool,
     pub emitter: Arc<dyn Emit>,
     /// Keeps how far the source has read its outside.
     pub state: Arc<dyn SourceState>,

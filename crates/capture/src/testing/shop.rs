@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use mysql_async::{Conn, prelude::Queryable};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::MariaDb;
 
@@ -57,6 +57,39 @@ pub struct Shop {
     chance: u64,
     /// The last number given to an order.
     last_order: u64,
+}
+
+/// What [`Shop::orders_by_sql`] answers, from rows as a reader has them: each with its
+/// table's name, `shop.orders`. Panics where a row refers to none.
+pub fn nest_orders<'a>(rows: impl IntoIterator<Item = (&'a str, Value)>) -> BTreeMap<u64, Value> {
+    let (mut orders, mut lines) = (BTreeMap::new(), Vec::new());
+    let (mut customers, mut products) = (BTreeMap::new(), BTreeMap::new());
+    for (table, row) in rows {
+        match table {
+            "shop.orders" => drop(orders.insert(row["orderNumber"].as_u64().unwrap(), row)),
+            "shop.orderdetails" => lines.push(row),
+            "shop.customers" => drop(customers.insert(row["customerNumber"].to_string(), row)),
+            "shop.products" => drop(products.insert(row["productCode"].to_string(), row)),
+            other => panic!("table {other:?} is none of the shop's"),
+        }
+    }
+    for order in orders.values_mut() {
+        let customer = &customers[&order["customerNumber"].to_string()];
+        order["customer"] = json!({ "customerName": customer["customerName"] });
+        order["lines"] = json!([]);
+    }
+    lines.sort_by_key(|line| {
+        (line["orderLineNumber"].as_u64(), line["productCode"].as_str().map(str::to_owned))
+    });
+    for mut line in lines {
+        let product = &products[&line["productCode"].to_string()];
+        let (name, vendor) = (&product["productName"], &product["productVendor"]);
+        line["product"] = json!({ "productName": name, "productVendor": vendor });
+        let order = orders.get_mut(&line["orderNumber"].as_u64().unwrap());
+        let lines = order.expect("a line's order")["lines"].as_array_mut();
+        lines.expect("lines").push(line);
+    }
+    orders
 }
 
 impl Shop {

@@ -106,9 +106,15 @@ struct Number {
     /// The field.
     #[schemars(length(min = 1))]
     field: String,
-    /// The first number. Default: 1. A crash may leave gaps, never repeats.
+    /// The first number. Default: 1. A crash may leave gaps, never repeats; after a
+    /// record that brings a larger number of its own, larger ones are given.
     #[serde(default = "one")]
     from: u64,
+    /// From one number to the next. Default: 1. For n servers, which know nothing of each
+    /// other: step n, and from 1 to n.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    step: u64,
 }
 
 const fn one() -> u64 {

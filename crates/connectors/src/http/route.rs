@@ -11,7 +11,10 @@ use std::{
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use courant_model::{Record, TopicName, limits::HTTP_APPEND_MS_MAX};
+use courant_model::{
+    Record, TopicName,
+    limits::{HTTP_APPEND_MS_MAX, SEQUENCE_MAX},
+};
 use courant_pipeline::{
     connector::{ConnectorError, SourceContext},
     routes::{RouteHandler, RouteRequest, RouteResponse},
@@ -98,7 +101,11 @@ impl Handler {
     pub(super) fn new(settings: Settings, context: SourceContext) -> Self {
         let number = settings.number.as_ref();
         let numbers = number.map(|number| {
-            tokio::sync::Mutex::new(Sequence::new(context.state.clone(), number.from))
+            tokio::sync::Mutex::new(Sequence::with_step(
+                context.state.clone(),
+                number.from,
+                number.step,
+            ))
         });
         let random = Mutex::new(Random::of_the_moment(&*context.clock));
         Self { settings, context, random, made: AtomicU64::new(0), numbers }
@@ -189,14 +196,34 @@ impl Handler {
                 }
             }
         }
-        if let (Some(number), Some(numbers)) = (&self.settings.number, &self.numbers)
-            && fields.get(&number.field).is_none_or(Value::is_null)
-        {
-            let taken = numbers.lock().await.take(1).await.map_err(|error| unavailable(&error))?;
-            put_first(fields, &number.field, taken.into());
-            changed = true;
+        if let (Some(number), Some(numbers)) = (&self.settings.number, &self.numbers) {
+            changed |= assign(fields, &number.field, &mut *numbers.lock().await).await?;
         }
         Ok(changed)
+    }
+}
+
+/// Gives a record its number where it has none; answers whether it did.
+async fn assign(
+    fields: &mut Map<String, Value>,
+    name: &str,
+    numbers: &mut Sequence,
+) -> Result<bool, Refusal> {
+    match fields.get(name) {
+        None | Some(Value::Null) => {
+            let taken = numbers.take(1).await.map_err(|error| unavailable(&error))?;
+            put_first(fields, name, taken.into());
+            Ok(true)
+        }
+        Some(given) => {
+            let Some(given) = given.as_u64() else { return Ok(false) };
+            if given > SEQUENCE_MAX {
+                let what = format!("field {name:?} is {given}; {SEQUENCE_MAX} is the largest");
+                return Err(Refusal::bad("number_too_large", what));
+            }
+            numbers.pass(given).await.map_err(|error| unavailable(&error))?;
+            Ok(false)
+        }
     }
 }
 

@@ -132,10 +132,17 @@ async fn a_record_gets_its_number_and_what_it_lacks() {
     assert_eq!(order.to_string(), expected);
     let (_, order) = ask(&world, "POST", "/orders", "{\"orderNumber\":7}").await;
     assert_eq!(order["orderNumber"], 7);
+    let (_, order) = ask(&world, "POST", "/orders", "{\"orderNumber\":700}").await;
+    assert_eq!(order["orderNumber"], 700);
+    let (_, orders) = ask(&world, "POST", "/orders", "[{\"orderNumber\":null},{}]").await;
+    assert_eq!((&orders[0]["orderNumber"], &orders[1]["orderNumber"]), (&json!(701), &json!(702)));
+    let (status, answer) =
+        ask(&world, "POST", "/orders", "{\"orderNumber\":9007199254740992}").await;
+    assert_eq!((status, &answer["error"]["code"]), (400, &json!("number_too_large")));
     running.stop().await;
     let running = suite::start(&world, &*factory(&options));
     let (_, order) = ask(&world, "POST", "/orders", "{}").await;
-    assert!(order["orderNumber"].as_u64().unwrap() > 500);
+    assert!(order["orderNumber"].as_u64().unwrap() > 702);
     running.stop().await;
 }
 

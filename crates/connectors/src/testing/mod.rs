@@ -48,6 +48,7 @@ impl World {
         SourceContext {
             name: "source".into(),
             topic: TopicName::new("topic").unwrap(),
+            has_key: false,
             emitter: self.emit.clone(),
             state: self.state.clone(),
             routes: self.routes.clone(),
@@ -60,6 +61,17 @@ impl World {
     pub(crate) fn sink_context(&self) -> SinkContext {
         let clock: Arc<dyn Clock> = self.clock.clone();
         SinkContext { pipeline: "pipeline".into(), clock, base: self.folder.path().into() }
+    }
+
+    /// Waits until the source has saved a state.
+    pub(crate) async fn wait_for_state(&self) {
+        let saved = async {
+            while self.state.saves() == 0 {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+        };
+        let within = std::time::Duration::from_secs(120);
+        tokio::time::timeout(within, saved).await.expect("source saves no state");
     }
 
     /// Writes a file of the folder.

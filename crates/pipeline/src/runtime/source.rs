@@ -77,6 +77,7 @@ impl RunningSource {
         let context = SourceContext {
             name: self.name.clone(),
             topic: self.plan.to.clone(),
+            has_key: self.plan.key.is_some(),
             emitter: Arc::new(Emitter { source: Arc::clone(self) }),
             state: Arc::new(State { name: self.state_name.clone(), store: self.state.clone() }),
             routes: Arc::clone(&self.roles.routes),
