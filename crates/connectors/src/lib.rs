@@ -20,6 +20,7 @@ mod mysql;
 mod nats;
 mod random;
 mod sequence;
+mod sql;
 mod stdin;
 mod template;
 mod tls;
@@ -55,6 +56,7 @@ pub fn all() -> Connectors {
             mqtt::SINK,
             amqp::SINK,
             nats::SINK,
+            sql::SINK,
         ],
         logs: vec![CLUSTER],
         // Whoever knows push servers adds them.

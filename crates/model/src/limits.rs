@@ -789,3 +789,45 @@ pub const CAPTURE_TABLES_MAX: usize = 10_000;
 /// Bytes of one event of a binary log, also unfolded: the most that servers take for a
 /// packet. Memory is taken as the bytes come.
 pub const CAPTURE_EVENT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// Records that the sink `sql` writes in one transaction, unless set: enough to hide the
+/// commit's wait, few enough to hold locks for a short time.
+pub const DATABASE_BATCH_RECORDS_DEFAULT: usize = 1_000;
+
+/// Records in one transaction of the sink `sql` at most.
+pub const DATABASE_BATCH_RECORDS_MAX: usize = 10_000;
+
+/// Bytes of records in one transaction of the sink `sql`, unless set: far below what
+/// servers take for a packet.
+pub const DATABASE_BATCH_BYTES_DEFAULT: u64 = 1024 * 1024;
+
+/// Bytes of records in one transaction of the sink `sql` at most.
+pub const DATABASE_BATCH_BYTES_MAX: u64 = 64 * 1024 * 1024;
+
+/// Rows of one statement: a power of two, so that few texts serve every count.
+pub const DATABASE_STATEMENT_ROWS_MAX: usize = 512;
+
+/// Placeholders of one statement: below what SQLite takes (32,766), which takes fewest.
+pub const DATABASE_PLACEHOLDERS_MAX: usize = 32_000;
+
+/// Prepared statements that a connection keeps; beyond it all are prepared anew.
+pub const DATABASE_STATEMENTS_KEPT: usize = 128;
+
+/// Tables that the sink `sql` writes below a record's own.
+pub const DATABASE_CHILDREN_MAX: usize = 16;
+
+/// Rows of one record in one such table; one statement names them all.
+pub const DATABASE_CHILD_ROWS_MAX: usize = 4_096;
+
+/// How long a database may take to accept a connection.
+pub const DATABASE_CONNECT_MS_MAX: u64 = 10_000;
+
+/// How long a transaction or a query may take before its connection is given up.
+pub const DATABASE_CALL_MS_MAX: u64 = 60_000;
+
+/// Tries of a transaction that the database gave up for another's sake (deadlock, lock
+/// timeout) before the write is left to the pipeline's back-off.
+pub const DATABASE_TRIES_MAX: u32 = 5;
+
+/// First wait before such a transaction is tried again; doubled each time.
+pub const DATABASE_RETRY_MS_MIN: u64 = 10;

@@ -1,4 +1,4 @@
-//! Real message brokers, from this system's packages, each for one test alone.
+//! Real message brokers and databases, from this system's packages, each for one test alone.
 //!
 //! A server has a free port and a folder of its own, can be stopped, killed and started
 //! again with the same data, and is gone when the test is. Where its program is missing
@@ -6,6 +6,7 @@
 
 pub(crate) mod mosquitto;
 pub(crate) mod nats;
+pub(crate) mod postgres;
 pub(crate) mod rabbitmq;
 
 use std::{
@@ -101,7 +102,10 @@ fn send(signal: &str, group: u32) {
 /// A program, or `None` with the reason on standard error.
 pub(crate) fn program(name: &str, package: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let more = ["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from);
+    let mut more = ["/usr/sbin", "/usr/lib/rabbitmq/bin"].map(PathBuf::from).to_vec();
+    // A folder for each version.
+    let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    more.extend(versions.map(|version| version.path().join("bin")));
     // RabbitMQ's own script first: the one in the path insists on a user of its own.
     let found = more
         .into_iter()
