@@ -136,6 +136,9 @@ pub const JOLT_SPECS_KEPT: usize = 64;
 /// Bytes of what a record may put into a specification at one place: names, not documents.
 pub const JOLT_PLACEHOLDER_BYTES_MAX: usize = 1_024;
 
+/// Rows that a `nest` step remembers, unless set: of usual rows, some 2 GB of memory.
+pub const NEST_ROWS_DEFAULT: usize = 2_000_000;
+
 /// Bytes of the block cache of the engine's own state; it is read on start only.
 pub const STATE_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 

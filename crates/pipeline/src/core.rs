@@ -32,6 +32,17 @@ pub struct CoreOutput {
     pub rejected: Vec<Rejected>,
 }
 
+impl CoreOutput {
+    /// Adds what another run gave out.
+    pub(crate) fn extend(&mut self, later: Self) {
+        self.events.extend(later.events);
+        for (topic, events) in later.routed {
+            self.routed.entry(topic).or_default().extend(events);
+        }
+        self.rejected.extend(later.rejected);
+    }
+}
+
 /// What the steps of a partition changed in their memory, by the step's number.
 pub type StepState = Vec<(usize, StateChange)>;
 
@@ -54,8 +65,8 @@ impl PipelineCore {
     pub fn run(&mut self, context: &StepContext, events: Vec<Event>) -> CoreOutput {
         let mut output = CoreOutput { events, ..CoreOutput::default() };
         for (_, step) in &mut self.steps {
-            if output.events.is_empty() {
-                break;
+            if output.events.is_empty() && !step.has_more() {
+                continue;
             }
             let done = step.run(context, std::mem::take(&mut output.events));
             output.events = done.passed;
@@ -65,6 +76,12 @@ impl PipelineCore {
             }
         }
         output
+    }
+
+    /// Whether a step held events back: more comes from another run, without new events,
+    /// which has to follow before any other.
+    pub fn has_more(&self) -> bool {
+        self.steps.iter().any(|(_, step)| step.has_more())
     }
 
     /// Brings back what a step remembered at the last checkpoint.

@@ -20,10 +20,12 @@ use crate::{
 
 pub(crate) mod channel;
 mod graph;
+mod nest;
 mod print;
 
 pub use channel::{ChannelEvents, ChannelPattern, ChannelPatternError, ChannelPlan};
 pub use graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, graph};
+pub use nest::{NestJoin, NestKind, NestPlan, NestRelation, NestSort, NestTable};
 pub use print::print;
 
 /// A whole file, ready to run.
@@ -195,6 +197,8 @@ pub enum StepPlan {
     Route { branches: Vec<Branch>, otherwise: Destination },
     /// Drops an event whose value at `by` was seen before, `within` a time.
     Deduplicate { by: Vec<FieldPath>, within: Span, keys_max: usize },
+    /// Makes nested documents from the rows of change data capture.
+    Nest(Box<NestPlan>),
 }
 
 /// A `jolt` step.
@@ -299,6 +303,7 @@ impl StepPlan {
             Self::Split { .. } => "split",
             Self::Route { .. } => "route",
             Self::Deduplicate { .. } => "deduplicate",
+            Self::Nest(_) => "nest",
         }
     }
 

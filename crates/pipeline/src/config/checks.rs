@@ -13,11 +13,13 @@ use super::{
     pipelines::ReadPipeline,
     report::{At, Report},
     sources::ReadSource,
+    topics::Topics,
 };
 use crate::plan::{Destination, PipelinePlan, StepPlan, TargetPlan};
 
 /// Notes everything that is wrong between entries.
 pub(super) fn across(
+    topics: &Topics,
     sources: &IndexMap<String, ReadSource<'_>>,
     pipelines: &IndexMap<String, ReadPipeline<'_>>,
     endpoints: &IndexMap<String, ReadEndpoint<'_>>,
@@ -26,6 +28,7 @@ pub(super) fn across(
     groups(pipelines, report);
     loops(pipelines, report);
     tables(pipelines, report);
+    nests(topics, pipelines, report);
     routes(sources, endpoints, report);
 }
 
@@ -130,6 +133,32 @@ fn tables(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
                     first.spot.place()
                 );
                 report.at(at, what, "use two tables, or the same \"field\"");
+            }
+        }
+    }
+}
+
+/// A transaction's rows must come in the order of commits, so from one partition.
+fn nests(topics: &Topics, pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
+    for (name, pipeline) in pipelines {
+        let is_nest = |step: &StepPlan| matches!(step, StepPlan::Nest(_));
+        if !pipeline.plan.steps.iter().any(is_nest) {
+            continue;
+        }
+        let at = pipeline.at.get("from").unwrap_or_else(|| pipeline.at.clone());
+        if let count @ 2.. = pipeline.plan.from.len() {
+            let what = format!("pipeline {name:?} nests the rows of {count} topics");
+            report.at(&at, what, "capture all of its tables into one topic");
+        }
+        for topic in &pipeline.plan.from {
+            if let Some(count @ 2..) = topics.partitions(topic) {
+                let what = format!(
+                    "topic {:?} has {count} partitions, and pipeline {name:?} nests its rows",
+                    topic.as_str()
+                );
+                let remedy = "give it one, which keeps the order of commits; what comes out of \
+                              the pipeline can have more";
+                report.at(&at, what, remedy);
             }
         }
     }

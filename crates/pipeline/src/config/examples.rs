@@ -104,7 +104,7 @@ pipelines:
 "#;
 
 /// Name, definition in the schema, example of an item of `steps`.
-pub(super) const STEPS: [(&str, &str, &str); 6] = [
+pub(super) const STEPS: [(&str, &str, &str); 7] = [
     ("sql", "Sql", "- sql: SELECT text AS content, _timestamp AS at FROM input"),
     (
         "jolt",
@@ -119,6 +119,11 @@ pub(super) const STEPS: [(&str, &str, &str); 6] = [
         "- route:\n    - { when: \"status = 'On Hold'\", to: held }\n    - { when: status IS NULL, to: drop }\n    - { otherwise: next }",
     ),
     ("deduplicate", "Deduplicate", "- deduplicate: { by: [orderNumber, status], within: 1h }"),
+    (
+        "nest",
+        "Nest",
+        "- nest:\n    table: orders\n    key: orderNumber\n    many:\n      lines: { table: orderdetails, key: [orderNumber, productCode], on: orderNumber, sort: orderLineNumber }\n    one:\n      customer: { table: customers, key: customerNumber, on: customerNumber, fields: [customerName] }\n    version: version\n    moves_with: customerNumber",
+    ),
 ];
 
 /// Name, definition in the schema, example of an item of `to`.

@@ -12,7 +12,7 @@ use courant_model::{
     json::FieldPath,
     limits::{
         CHECKPOINT_MS_DEFAULT, DEDUPLICATE_KEYS_DEFAULT, ENDPOINT_LIMIT_DEFAULT,
-        MEMORY_BYTES_DEFAULT, TARGET_RETRIES_DEFAULT,
+        MEMORY_BYTES_DEFAULT, NEST_ROWS_DEFAULT, TARGET_RETRIES_DEFAULT,
     },
 };
 use indexmap::IndexMap;
@@ -302,6 +302,101 @@ pub(super) struct DeduplicateYaml {
     pub(super) keys_max: usize,
 }
 
+/// `nest`: rows of change data capture become nested documents, which follow every change
+/// of any of their rows; nest.md tells how. It is the first step.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NestYaml {
+    /// The table, or `database.table`, each row of which becomes a document.
+    #[schemars(length(min = 1))]
+    pub(super) table: String,
+    /// Its primary key: a column or several. The key's text is the key of the records.
+    pub(super) key: OneOrMany<String>,
+    /// The columns that a document has; all of them unless set.
+    pub(super) fields: Option<Vec<String>>,
+    /// Lists of rows of other tables, by the name of their field.
+    #[serde(default)]
+    pub(super) many: IndexMap<String, NestManyYaml>,
+    /// Single rows of other tables, by the name of their field; null where there is none.
+    #[serde(default)]
+    pub(super) one: IndexMap<String, NestOneYaml>,
+    /// The field that gets a number which grows with each change of the document: the
+    /// `version` of targets.
+    pub(super) version: Option<String>,
+    /// Columns that decide where documents are kept, such as the key of a cache. Where they
+    /// change, the document is deleted with its old values before it comes with the new ones.
+    #[serde(default)]
+    pub(super) moves_with: OneOrMany<String>,
+    /// How many rows are remembered, of all tables; a further one is set aside.
+    #[serde(default = "nest_rows")]
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub(super) rows_max: usize,
+}
+
+/// A list of rows within a document.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NestManyYaml {
+    /// The table of the rows, or `database.table`.
+    #[schemars(length(min = 1))]
+    pub(super) table: String,
+    /// Its primary key: a column or several.
+    pub(super) key: OneOrMany<String>,
+    /// The columns that a row shares with the row it belongs to; or a map, a column of the
+    /// row to a column of the one it belongs to.
+    pub(super) on: NestOnYaml,
+    /// The columns that sort the list, with `-` in front from the largest; the key unless
+    /// set.
+    #[serde(default)]
+    pub(super) sort: OneOrMany<String>,
+    /// The columns that are kept; all of them unless set.
+    pub(super) fields: Option<Vec<String>>,
+    /// Whether rows go with the row that they belong to. A database that cascades does not
+    /// tell which rows went.
+    #[serde(default = "cascade")]
+    pub(super) cascade: bool,
+    /// Lists within each row.
+    #[serde(default)]
+    pub(super) many: IndexMap<String, NestManyYaml>,
+    /// Single rows within each row.
+    #[serde(default)]
+    pub(super) one: IndexMap<String, NestOneYaml>,
+}
+
+/// A row within a document.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct NestOneYaml {
+    /// The table of the row, or `database.table`.
+    #[schemars(length(min = 1))]
+    pub(super) table: String,
+    /// Its primary key: a column or several.
+    pub(super) key: OneOrMany<String>,
+    /// The columns that the row shares with the row that names it; or a map, a column of the
+    /// row to a column of the one that names it.
+    pub(super) on: NestOnYaml,
+    /// The columns that are kept; all of them unless set.
+    pub(super) fields: Option<Vec<String>>,
+    /// Whether the columns become fields of the document around, which needs `fields`.
+    #[serde(default)]
+    pub(super) flatten: bool,
+    /// Lists within the row.
+    #[serde(default)]
+    pub(super) many: IndexMap<String, NestManyYaml>,
+    /// Single rows within the row.
+    #[serde(default)]
+    pub(super) one: IndexMap<String, NestOneYaml>,
+}
+
+/// Columns that two rows share: of the same name, or by pairs.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(untagged)]
+pub(super) enum NestOnYaml {
+    Column(String),
+    Columns(Vec<String>),
+    Pairs(IndexMap<String, String>),
+}
+
 /// `topic`: the records go to a topic.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(transparent)]
@@ -544,6 +639,15 @@ fn retries() -> u32 {
 
 fn deduplicate_keys() -> usize {
     DEDUPLICATE_KEYS_DEFAULT
+}
+
+fn nest_rows() -> usize {
+    NEST_ROWS_DEFAULT
+}
+
+/// Foreign keys that cascade say nothing of it in the log; those that do not leave nothing.
+fn cascade() -> bool {
+    true
 }
 
 impl HistoryEndpointYaml {

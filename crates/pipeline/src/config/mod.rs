@@ -19,6 +19,7 @@ mod endpoints;
 mod examples;
 mod format;
 mod jolt;
+mod nest;
 mod node;
 mod pipelines;
 mod profiles;
@@ -144,7 +145,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
     );
     let endpoints = endpoints::read(&document, &profile, &pipelines, report);
     let channels = channels::read(&document, &profile, &pipelines, report);
-    checks::across(&sources, &pipelines, &endpoints, report);
+    checks::across(&topics, &sources, &pipelines, &endpoints, report);
     let head = head?;
     Some(Plan {
         name: head.name,

@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
-    HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, PipelineYaml, ProfileYaml, SourceYaml,
-    SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
+    HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, NestYaml, PipelineYaml, ProfileYaml,
+    SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -26,6 +26,7 @@ pub fn schema(connectors: &Connectors) -> Value {
         ("split", parts.of::<SplitYaml>()),
         ("route", json!({ "type": "array", "minItems": 1, "items": parts.of::<BranchYaml>() })),
         ("deduplicate", parts.of::<DeduplicateYaml>()),
+        ("nest", parts.of::<NestYaml>()),
     ];
     let mut targets = vec![
         ("topic", parts.of::<TopicTargetYaml>()),

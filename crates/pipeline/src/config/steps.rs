@@ -9,7 +9,7 @@ use courant_model::{Column, ColumnType, Columns, TopicName, json::FieldPath};
 
 use super::{
     format::{BranchYaml, DeduplicateYaml, KeyYaml, OtherwiseYaml, SplitYaml, SqlYaml, WhenYaml},
-    jolt,
+    jolt, nest,
     report::{At, Report},
     sql,
 };
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// Every step there is.
-pub(super) const STEPS: [&str; 6] = ["sql", "jolt", "key", "split", "route", "deduplicate"];
+pub(super) const STEPS: [&str; 7] = ["sql", "jolt", "key", "split", "route", "deduplicate", "nest"];
 
 /// Steps of the map that this version does not have.
 const LATER: [&str; 4] = ["lookup", "validate", "mask", "jq"];
@@ -65,7 +65,7 @@ pub(super) fn read<'a>(
     report: &mut Report,
 ) -> ReadSteps<'a> {
     let mut read = ReadSteps::default();
-    for item in at.items() {
+    for (index, item) in at.items().enumerate() {
         match only_key("step", &STEPS, &item, report) {
             Some((name, body)) => {
                 let step = match name {
@@ -78,6 +78,10 @@ pub(super) fn read<'a>(
                     "split" => split(&body, flow, report),
                     "route" => route(&body, flow, &mut read.routed, report),
                     "deduplicate" => deduplicate(&body, flow, report),
+                    "nest" => {
+                        flow.forget();
+                        nest::step(&body, index, report)
+                    }
                     _ => unknown(name, &body, flow, report),
                 };
                 read.plans.extend(step);

@@ -23,6 +23,7 @@ mod bad_files;
 mod channel_files;
 mod examples;
 mod jolt_files;
+mod nest_files;
 mod reference;
 mod sql_files;
 mod test_files;

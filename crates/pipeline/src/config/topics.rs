@@ -37,6 +37,11 @@ impl Topics {
         self.plans.contains_key(name)
     }
 
+    /// How many partitions the topic has, where it is known.
+    pub(super) fn partitions(&self, name: &TopicName) -> Option<i32> {
+        self.plans.get(name).map(|topic| topic.partitions)
+    }
+
     pub(super) fn names(&self) -> Vec<&str> {
         self.plans.keys().map(TopicName::as_str).collect()
     }

@@ -164,9 +164,13 @@ impl Driver {
         let driven = &mut self.pipelines[index];
         let (core, _) = driven.inputs.get_mut(&topic).expect("it reads this topic");
         let events = records.into_iter().map(Event::from_stored).collect();
-        let CoreOutput { events, routed, mut rejected } = core.run(&context, events);
+        let mut output = core.run(&context, events);
+        while core.has_more() {
+            output.extend(core.run(&context, Vec::new()));
+        }
         // Nobody stores them: what a core remembers lasts as long as the driver.
         core.take_changes();
+        let CoreOutput { events, routed, mut rejected } = output;
         for (number, target) in (1..).zip(driven.plan.to.clone()) {
             rejected.extend(self.write(index, number, &target, &events));
         }

@@ -142,6 +142,7 @@ fn write_step(step: &StepPlan, out: &mut String) -> fmt::Result {
             let by = list(by);
             writeln!(out, "      deduplicate by {by} within {within}, {keys_max} keys at most")
         }
+        StepPlan::Nest(nest) => writeln!(out, "      nest {nest}"),
         StepPlan::Route { branches, otherwise } => {
             writeln!(out, "      route")?;
             for Branch { when, to } in branches {

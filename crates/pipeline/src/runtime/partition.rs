@@ -264,7 +264,13 @@ impl PartitionTask {
         let originals = Originals::of(&read.records);
         let events = read.records.into_iter().map(Event::from_stored).collect();
         let output = self.run_core(events).await?;
-        let (out, dead) = self.deliver(output, &originals).await?;
+        let (mut out, mut dead) = self.deliver(output, &originals).await?;
+        // All of it comes before the next checkpoint: what is held back is in no state.
+        while self.core.has_more() {
+            let output = self.run_core(Vec::new()).await?;
+            let more = self.deliver(output, &Originals::default()).await?;
+            (out, dead) = (out + more.0, dead + more.1);
+        }
         self.progress.changes.extend(self.core.take_changes());
         self.progress.position = read.next;
         self.progress.end = read.end;
@@ -276,7 +282,7 @@ impl PartitionTask {
     /// Runs the steps; a large batch does so off the async threads.
     async fn run_core(&mut self, events: Vec<Event>) -> Result<CoreOutput, Halt> {
         let context = StepContext { now: self.pipeline.roles.clock.now_origin() };
-        if events.len() <= PIPELINE_INLINE_EVENTS_MAX {
+        if events.len() <= PIPELINE_INLINE_EVENTS_MAX && !self.core.has_more() {
             return Ok(self.core.run(&context, events));
         }
         let mut core = std::mem::take(&mut self.core);

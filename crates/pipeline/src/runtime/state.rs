@@ -373,6 +373,30 @@ mod tests {
     }
 
     #[test]
+    fn of_several_changes_of_one_key_the_last_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let changes = || {
+            let steps =
+                [("a", Some("1")), ("b", None), ("a", None), ("b", Some("2")), ("a", Some("3"))];
+            steps.map(|(key, value)| change(1, key, value)).into()
+        };
+        {
+            let store = StateStore::open(folder.path()).unwrap();
+            let checkpoint =
+                || Checkpoint { position: 1, changes: changes(), pins: BTreeMap::new() };
+            store.checkpoint("g", &at("now", 0), checkpoint()).unwrap();
+            store.stage("g", &at("staged", 0), &checkpoint()).unwrap();
+            store.settle("g", &at("staged", 0), 1).unwrap();
+        }
+        let store = StateStore::open(folder.path()).unwrap();
+        let entry = |key: &str, value: &str| (key.as_bytes().to_vec(), value.as_bytes().to_vec());
+        for topic in ["now", "staged"] {
+            let stored = store.stored("g", &at(topic, 0)).unwrap();
+            assert_eq!(stored.steps[&1], [entry("a", "3"), entry("b", "2")], "{topic}");
+        }
+    }
+
+    #[test]
     fn a_checkpoint_is_there_after_the_folder_was_opened_again() {
         let folder = tempfile::tempdir().unwrap();
         let pin = PinKey { topic: "a".parse().unwrap(), step: 2 };

@@ -14,6 +14,7 @@ use crate::{event::Event, plan::StepPlan};
 mod deduplicate;
 mod jolt;
 mod key;
+mod nest;
 pub mod pins;
 mod route;
 mod shape;
@@ -67,6 +68,13 @@ pub(crate) type NumberedStep = (usize, Box<dyn Step>);
 pub trait Step: Send + fmt::Debug {
     /// Takes events through the step.
     fn run(&mut self, context: &StepContext, events: Vec<Event>) -> StepOutput;
+
+    /// Whether the step holds events back, because what it makes of them is more than one
+    /// run should give out: it is run again, without new events, before anything else
+    /// happens to the partition. They are no part of what it remembers.
+    fn has_more(&self) -> bool {
+        false
+    }
 
     /// Brings back what the step remembered at the last checkpoint.
     fn restore(&mut self, _entries: Vec<StateEntry>) {}
@@ -152,6 +160,10 @@ pub(crate) fn build(
                 shape.clone(),
                 Arc::clone(pins),
             )?),
+            StepPlan::Nest(plan) => {
+                shape = Shape::made_by(number);
+                Box::new(nest::NestStep::new(place("nest"), plan))
+            }
             StepPlan::Deduplicate { by, within, keys_max } => Box::new(
                 deduplicate::DeduplicateStep::new(place("deduplicate"), by, *within, *keys_max),
             ),

@@ -8,5 +8,6 @@ mod failures;
 mod faults;
 mod flow;
 mod groups;
+mod nest;
 mod sources;
 mod world;
