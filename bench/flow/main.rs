@@ -1,4 +1,5 @@
-//! How fast records flow: topic → sql step → topic, and topic → history.
+//! How fast records flow: topic → sql step → topic, topic → history, and rows of a database
+//! → nested documents (`nest`).
 //!
 //! Throughput: a topic is filled first, then a pipeline of the real runtime empties it;
 //! records per second, and per second of CPU time of the whole process. Latency:
@@ -26,6 +27,8 @@ use courant_pipeline::{
 use courant_stores::{
     CacheOptions, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions, WatchFrom,
 };
+
+mod nest;
 
 type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
 
@@ -72,6 +75,7 @@ async fn main() -> Outcome<()> {
     println!("|---|---|---|");
     throughput("topic → sql → topic", TO_TOPIC).await?;
     throughput("topic → history", TO_HISTORY).await?;
+    nest::measure().await?;
     println!();
     println!("| produce → stored at 1,000/s | p50 | p99 | max |");
     println!("|---|---|---|---|");
@@ -79,10 +83,11 @@ async fn main() -> Outcome<()> {
 }
 
 impl Bench {
-    async fn new(pipeline: &str) -> Outcome<Self> {
+    /// Of a whole file.
+    async fn new(plan: &str) -> Outcome<Self> {
         let folder = tempfile::tempdir_in(".")?;
         let file = folder.path().join("courant.yaml");
-        std::fs::write(&file, format!("{HEAD}{pipeline}"))?;
+        std::fs::write(&file, plan)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let (log, _) = EmbeddedLog::open(&folder.path().join("log"), LogOptions::default()).await?;
         let log = Arc::new(log);
@@ -128,7 +133,7 @@ fn cpu_seconds() -> Outcome<f64> {
 }
 
 async fn throughput(name: &str, pipeline: &str) -> Outcome<()> {
-    let bench = Bench::new(pipeline).await?;
+    let bench = Bench::new(&format!("{HEAD}{pipeline}")).await?;
     // The first start makes the topics; then they are filled while nothing reads.
     bench.start().await?.stop(STOP).await?;
     let topic = TopicName::new("in")?;
@@ -161,7 +166,7 @@ async fn throughput(name: &str, pipeline: &str) -> Outcome<()> {
 }
 
 async fn latency() -> Outcome<()> {
-    let bench = Bench::new(TO_HISTORY).await?;
+    let bench = Bench::new(&format!("{HEAD}{TO_HISTORY}")).await?;
     let runtime = bench.start().await?;
     let mut changes = bench.history.watch("events", WatchFrom::Now).await?;
     let start = Instant::now();

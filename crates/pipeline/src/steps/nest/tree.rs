@@ -67,7 +67,7 @@ impl Tree {
     fn add(&mut self, table: &NestTable, path: String, up: Option<Up>) -> usize {
         let index = self.nodes.len();
         self.nodes.push(Node {
-            path: path.clone(),
+            path,
             table: table.table.clone(),
             key: table.key.clone(),
             fields: table.fields.clone(),
@@ -78,9 +78,11 @@ impl Tree {
             down: Vec::new(),
         });
         for relation in &table.relations {
-            let dot = if path.is_empty() { "" } else { "." };
             let inner = relation.on.iter().map(|join| join.inner.clone()).collect();
-            let path = format!("{path}{dot}{}", relation.name);
+            let path = match self.nodes[index].path.as_str() {
+                "" => relation.name.clone(),
+                outer => format!("{outer}.{}", relation.name),
+            };
             let child = self.add(&relation.of, path, Some(Up { parent: index, inner }));
             if let NestKind::Many { sort, .. } = &relation.kind {
                 self.nodes[child].order.clone_from(sort);

@@ -230,7 +230,7 @@ proptest! {
             let before = versions.insert(event.1, version);
             prop_assert!(before.is_none_or(|before| before <= version));
         }
-        prop_assert_eq!(history.documents(), expected.clone());
+        prop_assert_eq!(&history.documents(), &expected);
         let places = expected.into_iter().map(|(number, document)| {
             (format!("{}/{number}", document["customerNumber"]), document)
         });
