@@ -139,6 +139,10 @@ pub const JOLT_PLACEHOLDER_BYTES_MAX: usize = 1_024;
 /// Rows that a `nest` step remembers, unless set: of usual rows, some 2 GB of memory.
 pub const NEST_ROWS_DEFAULT: usize = 2_000_000;
 
+/// Completed transactions that a `nest` step knows again: four times what a source that
+/// crashed can repeat. They take 2 MB.
+pub const NEST_TRANSACTIONS_KEPT: usize = 65_536;
+
 /// Bytes of the block cache of the engine's own state; it is read on start only.
 pub const STATE_CACHE_BYTES: u64 = 4 * 1024 * 1024;
 

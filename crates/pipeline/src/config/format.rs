@@ -314,10 +314,12 @@ pub(super) struct NestYaml {
     pub(super) key: OneOrMany<String>,
     /// The columns that a document has; all of them unless set.
     pub(super) fields: Option<Vec<String>>,
-    /// Lists of rows of other tables, by the name of their field.
+    /// Lists of rows of other tables, by the name of their field: each has `table`, `key` and
+    /// `on`, and can have `sort`, `fields`, `cascade`, `many` and `one`.
     #[serde(default)]
     pub(super) many: IndexMap<String, NestManyYaml>,
-    /// Single rows of other tables, by the name of their field; null where there is none.
+    /// Single rows of other tables, by the name of their field, null where there is none: each
+    /// has `table`, `key` and `on`, and can have `fields`, `flatten`, `many` and `one`.
     #[serde(default)]
     pub(super) one: IndexMap<String, NestOneYaml>,
     /// The field that gets a number which grows with each change of the document: the

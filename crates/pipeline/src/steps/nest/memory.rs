@@ -25,6 +25,8 @@ pub(super) enum Entry<'a> {
     Row(&'a str, &'a [u8]),
     /// `05 key` → nothing: the open transaction touched this document.
     Touched(&'a [u8]),
+    /// `06 number:8` → 8 bytes for each completed transaction of a block.
+    Repeats(u64),
 }
 
 impl<'a> Entry<'a> {
@@ -35,6 +37,7 @@ impl<'a> Entry<'a> {
             Self::Plan => vec![3],
             Self::Row(path, key) => [&[4], path.as_bytes(), &[0], key].concat(),
             Self::Touched(key) => [&[5], key].concat(),
+            Self::Repeats(block) => [&[6], block.to_be_bytes().as_slice()].concat(),
         }
     }
 
@@ -50,6 +53,7 @@ impl<'a> Entry<'a> {
                 Self::Row(std::str::from_utf8(&rest[..end]).ok()?, &rest[end + 1..])
             }
             5 => Self::Touched(rest),
+            6 => Self::Repeats(u64::from_be_bytes(rest.try_into().ok()?)),
             _ => return None,
         })
     }
@@ -81,6 +85,7 @@ impl NestStep {
                 }
                 self.saved.touched.insert(key);
             }
+            Some(Entry::Repeats(block)) => self.repeats.restore(block, value),
             None => {}
         }
     }
@@ -95,6 +100,9 @@ impl NestStep {
         for key in self.known_changed.drain() {
             let document = self.known.get(&key).map(Document::encode);
             changes.push(change(Entry::Document(&key), document));
+        }
+        for (block, names) in self.repeats.take_changed() {
+            changes.push(change(Entry::Repeats(block), names));
         }
         if !changes.is_empty() && !mem::replace(&mut self.saved.plan, true) {
             changes.push(change(Entry::Plan, Some(self.plan.clone().into_bytes())));

@@ -15,6 +15,9 @@
 //! - where both meet (a history by order), the new document wins: after the deletion because
 //!   it is higher, before it because the deletion is lower, and ignored.
 //!
+//! **Repeats.** A source repeats its last transactions after a crash; the step leaves out those
+//! that it has completed (`repeats`), and takes the one that was cut off from its beginning.
+//!
 //! Everything here is remembered with the position, the open transaction too. One change can
 //! touch very many documents; they are given out in pieces ([`Step::has_more`]). It follows
 //! no changes of tables but in their rows, and it never asks the database.
@@ -40,6 +43,7 @@ use crate::{
 };
 
 mod memory;
+mod repeats;
 mod row;
 mod rows;
 mod slab;
@@ -47,6 +51,7 @@ mod slab;
 mod tests;
 mod tree;
 
+use repeats::Repeats;
 use row::{Columns, Key};
 use rows::{Full, Rows, Touched};
 use tree::Tree;
@@ -66,6 +71,7 @@ pub(super) struct NestStep {
     /// Keys whose entry in `known` changed.
     known_changed: HashSet<Key>,
     open: Option<Transaction>,
+    repeats: Repeats,
     /// Entries of the open transaction that are in the state.
     saved: Saved,
     /// Events behind those that `completed` holds up.
@@ -136,6 +142,7 @@ impl NestStep {
             known: HashMap::new(),
             known_changed: HashSet::new(),
             open: None,
+            repeats: Repeats::default(),
             saved: Saved::default(),
             waiting: VecDeque::new(),
             completed: None,
@@ -166,6 +173,9 @@ impl NestStep {
             table.clone_into(&mut open.table);
         }
         if change.is_last {
+            if let Some(name) = change.named() {
+                self.repeats.add(name);
+            }
             self.complete();
         }
         if let Err(why) = applied {
@@ -207,11 +217,10 @@ impl NestStep {
         };
         let columns = Columns::parse(&text)?;
         for node in nodes {
+            let read = self.rows.tree().nodes[node].read(&columns)?;
             if change.operation == Some(Operation::Delete) {
-                let key = self.rows.tree().nodes[node].key_of(&columns)?;
-                self.rows.delete(node, &key, touched);
+                self.rows.delete(node, &read, touched);
             } else {
-                let read = self.rows.tree().nodes[node].read(&columns)?;
                 self.rows.put(node, read, touched).map_err(|Full| self.full())?;
             }
         }
@@ -334,6 +343,11 @@ impl Step for NestStep {
         while self.give_out_completed(&mut output, &mut bytes) {
             let Some(event) = self.waiting.pop_front() else { break };
             let change = Change::of(&event);
+            if change.operation == Some(Operation::Snapshot) {
+                self.repeats.clear();
+            } else if change.named().is_some_and(|name| self.repeats.contains(name)) {
+                continue;
+            }
             let name = change.transaction.map_or(&b""[..], |name| name);
             // The last record of the one before was lost: nothing more of it will come.
             if self.open.as_ref().is_some_and(|open| open.name != name) {
@@ -362,6 +376,11 @@ impl Step for NestStep {
 }
 
 impl<'a> Change<'a> {
+    /// The transaction's name, where it is one of its own.
+    fn named(&self) -> Option<&'a Bytes> {
+        self.transaction.filter(|_| self.operation != Some(Operation::Snapshot))
+    }
+
     fn of(event: &'a Event) -> Self {
         let mut change = Self { table: None, operation: None, transaction: None, is_last: false };
         for header in &event.headers {

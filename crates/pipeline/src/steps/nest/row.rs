@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 
 use super::tree::{Node, label};
 
-/// A primary key as text; several columns are joined by commas.
+/// A primary key as text; several columns are joined by `|`, as the source `mysql` does.
 pub(super) type Key = Arc<[u8]>;
 
 /// What the step keeps of a row.
@@ -94,10 +94,10 @@ impl<'a> Columns<'a> {
                 return Ok(Some(text.as_bytes().into()));
             }
             if index > 0 {
-                joined.push(b',');
+                joined.push(b'|');
             }
             for byte in text.bytes() {
-                if matches!(byte, b',' | b'\\') {
+                if matches!(byte, b'|' | b'\\') {
                     joined.push(b'\\');
                 }
                 joined.push(byte);
@@ -112,7 +112,7 @@ impl Node {
     ///
     /// # Errors
     /// A column that is missing, null or no scalar.
-    pub(super) fn key_of(&self, columns: &Columns<'_>) -> Result<Key, String> {
+    fn key_of(&self, columns: &Columns<'_>) -> Result<Key, String> {
         let key = columns.joined(self, &self.key)?;
         key.map(Arc::from).ok_or_else(|| {
             let (table, key) = (&self.table, self.key.join(", "));
@@ -276,14 +276,14 @@ mod tests {
     fn values_stay_as_they_are_written() {
         let row = read(r#"{"a":1,"p":12.50,"h":true,"b":"x","t":"é\n","n":null}"#).unwrap();
         assert_eq!(&row.shown[..], r#""a":1,"p":12.50,"b":"x","t":"é\n","n":null"#.as_bytes());
-        assert_eq!(&row.key[..], b"1,x");
+        assert_eq!(&row.key[..], b"1|x");
     }
 
     #[test]
     fn keys_of_several_columns_are_told_apart() {
         let key = |a: &str, b: &str| read(&json!({ "a": a, "b": b }).to_string()).unwrap().key;
-        assert_ne!(key("1,2", "3"), key("1", "2,3"));
-        assert_ne!(key("1\\", "3"), key("1", "\\,3"));
+        assert_ne!(key("1|2", "3"), key("1", "2|3"));
+        assert_ne!(key("1\\", "3"), key("1", "\\|3"));
     }
 
     #[test]

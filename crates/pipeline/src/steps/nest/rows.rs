@@ -111,29 +111,43 @@ impl Rows {
     }
 
     /// Takes a row away, with those that go with it, and adds the roots of the documents
-    /// that it was in.
-    pub(super) fn delete(&mut self, node: usize, key: &Key, touched: &mut Touched) {
+    /// that it was in. Where it is not there, rows that belong to it go all the same: it may
+    /// have been deleted before, by a transaction that is repeated.
+    pub(super) fn delete(&mut self, node: usize, read: &ReadRow, touched: &mut Touched) {
+        if self.tables[node].by_key.contains_key(&read.key) {
+            return self.remove(node, &read.key, touched);
+        }
+        let down = self.tree.nodes[node].down.iter().zip(&read.down);
+        let joint = |(down, value): (&Down, &Option<Box<[u8]>>)| {
+            self.tables[down.child].by_value.get(value.as_deref()?).copied()
+        };
+        let down: Vec<Option<u32>> = down.map(joint).collect();
+        for (child, key) in self.orphans(node, &down, None) {
+            self.remove(child, &key, touched);
+        }
+    }
+
+    fn remove(&mut self, node: usize, key: &Key, touched: &mut Touched) {
         let Some(id) = self.tables[node].by_key.remove(key) else { return };
         self.touch(node, id, touched);
-        let orphans = self.orphans(node, id);
+        let orphans = self.orphans(node, &self.tables[node].rows.get(id).down, Some(id));
         let row = self.unlink(node, id);
         self.count -= 1;
         self.changed.insert((node, row.key), None);
         for (child, key) in orphans {
-            self.delete(child, &key, touched);
+            self.remove(child, &key, touched);
         }
     }
 
-    /// The rows within a row that belong to nobody else and go with it.
-    fn orphans(&self, node: usize, id: u32) -> Vec<(usize, Key)> {
+    /// The rows at a row's joints below that belong to nobody but `id` and go with it.
+    fn orphans(&self, node: usize, down: &[Option<u32>], id: Option<u32>) -> Vec<(usize, Key)> {
         let mut orphans = Vec::new();
-        let down = &self.tables[node].rows.get(id).down;
-        for (relation, joint) in self.tree.nodes[node].down.iter().zip(down.iter()) {
+        for (relation, joint) in self.tree.nodes[node].down.iter().zip(down) {
             let cascades = matches!(relation.kind, NestKind::Many { cascade: true, .. });
             let Some(joint) = joint.filter(|_| cascades) else { continue };
             let inner = &self.tables[relation.child];
             let joint = inner.joints.get(joint);
-            if joint.outer.iter().all(|outer| outer == id) {
+            if joint.outer.iter().all(|outer| Some(outer) == id) {
                 let key = |id| (relation.child, Arc::clone(&inner.rows.get(id).key));
                 orphans.extend(joint.inner.iter().map(key));
             }

@@ -367,7 +367,7 @@ fn the_memory_of_another_plan_is_refused() {
     let kept = world.step.take_changes();
     let entries = kept.into_iter().map(|change| (change.key, change.value.unwrap())).collect();
     let file = SHOP.replace("fields: [customerName]", "fields: [phone]");
-    let mut other = World::of(&nest_plan(&file));
+    let mut other = World { offset: world.offset, ..World::of(&nest_plan(&file)) };
     other.step.restore(entries);
     other.commit([set("orders", order(1, 6))]);
     let why = other.rejected();
