@@ -12,7 +12,7 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use super::tree::{Node, label};
+use super::tree::{Node, put_label};
 
 /// A primary key as text; several columns are joined by `|`, as the source `mysql` does.
 pub(super) type Key = Arc<[u8]>;
@@ -177,7 +177,7 @@ impl Columns<'_> {
             if into.len() > start {
                 into.push(b',');
             }
-            into.extend_from_slice(&label(name));
+            put_label(name, into);
             into.extend_from_slice(value.get().as_bytes());
         }
     }

@@ -117,7 +117,13 @@ impl Node {
 
 /// A field's name as it begins in an object: `"name":`.
 pub(super) fn label(name: &str) -> Vec<u8> {
-    let mut label = serde_json::to_vec(name).expect("a text is JSON");
-    label.push(b':');
+    let mut label = Vec::new();
+    put_label(name, &mut label);
     label
+}
+
+/// Appends a field's [`label`].
+pub(super) fn put_label(name: &str, text: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *text, name).expect("a text is JSON, and memory takes it");
+    text.push(b':');
 }
