@@ -144,11 +144,11 @@ fn join(waiting: VecDeque<Read>) -> (Vec<Change>, Option<MySqlPosition>, Option<
     let (mut changes, mut position) = (Vec::new(), None);
     for read in waiting {
         match read {
-            Ok(batch) if changes.is_empty() => {
-                (changes, position) = (batch.changes, Some(batch.position))
-            }
             Ok(batch) => {
-                changes.extend(batch.changes);
+                match changes.is_empty() {
+                    true => changes = batch.changes,
+                    false => changes.extend(batch.changes),
+                }
                 position = Some(batch.position);
             }
             Err(error) => return (changes, position, Some(error)),
