@@ -11,6 +11,7 @@ mod support;
 use std::collections::BTreeMap;
 
 use courant_capture::testing::{MariaDb, SHOP_TABLES, Shop, nest_orders};
+use mysql_async::prelude::Queryable;
 use serde_json::Value;
 use support::{Courant, read_topic};
 use tempfile::tempdir;
@@ -48,12 +49,15 @@ async fn a_busy_shop_is_followed_exactly_although_both_sides_are_killed() {
     let rounds = std::env::var("COURANT_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
     let mut courant = Courant::start(&path, &data);
     for round in 0..rounds.unwrap_or(6_u64) {
-        shop.change(ROWS).await;
         if round % 3 == 2 {
+            let changing = tokio::spawn(async move { shop.try_change(u64::MAX).await });
+            transactions(&server, 50).await;
             server.kill().await;
+            assert!(changing.await.unwrap().is_err());
             server.run().await;
             shop = Shop::open(&server, 100 + round).await;
         } else {
+            shop.change(ROWS).await;
             courant.kill();
             courant = Courant::start(&path, &data);
         }
@@ -77,6 +81,21 @@ async fn a_busy_shop_is_followed_exactly_although_both_sides_are_killed() {
     orders.remove(&last);
     assert_eq!(orders, expected);
     assert_eq!(courant.stop(), Some(0));
+}
+
+/// Waits until the server has committed so many transactions more.
+async fn transactions(server: &MariaDb, count: u64) {
+    let mut conn = server.conn().await;
+    let mut first = None;
+    loop {
+        const LAST: &str =
+            "SELECT CAST(SUBSTRING_INDEX(@@GLOBAL.gtid_binlog_pos, '-', -1) AS UNSIGNED)";
+        let last: u64 = conn.query_first(LAST).await.unwrap().expect("a GTID");
+        if last >= *first.get_or_insert(last) + count {
+            return;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
 }
 
 /// The key of the line of an order with one line; empty where there is none yet.

@@ -111,30 +111,38 @@ impl Shop {
     /// Inserts, updates and deletes at least `rows` rows in transactions of 1 to 50 rows;
     /// answers how many transactions were committed.
     pub async fn change(&mut self, rows: u64) -> u64 {
+        expect(self.try_change(rows).await)
+    }
+
+    /// As [`Shop::change`], on a server that may go away in the middle.
+    ///
+    /// # Errors
+    /// When the server is gone; whether the last transaction was committed is unknown.
+    pub async fn try_change(&mut self, rows: u64) -> mysql_async::Result<u64> {
         let (mut changed, mut committed) = (0, 0);
         while changed < rows {
             let size = 1 + self.below(50).min(rows - changed);
-            self.run("BEGIN").await;
+            self.run("BEGIN").await?;
             let mut here = 0;
             while here < size {
-                here += self.act(size - here).await;
+                here += self.act(size - here).await?;
             }
             if self.below(20) == 0 {
-                self.run("ROLLBACK").await;
+                self.run("ROLLBACK").await?;
             } else {
-                self.run("COMMIT").await;
+                self.run("COMMIT").await?;
                 (changed, committed) = (changed + here, committed + 1);
             }
         }
-        committed
+        Ok(committed)
     }
 
     /// Orders something, as the shop's form does: the order and its lines in one
     /// transaction; answers the order's number.
     pub async fn order(&mut self, lines: u64) -> u64 {
-        self.run("BEGIN").await;
-        self.insert_order(lines).await;
-        self.run("COMMIT").await;
+        expect(self.run("BEGIN").await);
+        expect(self.insert_order(lines).await);
+        expect(self.run("COMMIT").await);
         self.last_order
     }
 
@@ -157,10 +165,10 @@ impl Shop {
             ORDER BY d.orderNumber, d.orderLineNumber, d.productCode";
         let read = |text: String| serde_json::from_str::<Value>(&text).expect("JSON");
         // Both as they are at one moment.
-        self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await;
+        expect(self.run("START TRANSACTION WITH CONSISTENT SNAPSHOT").await);
         let orders: Vec<(u64, String)> = self.conn.query(ORDERS).await.expect("orders");
         let lines: Vec<(u64, String)> = self.conn.query(LINES).await.expect("lines");
-        self.run("COMMIT").await;
+        expect(self.run("COMMIT").await);
         let order = |(number, text): (u64, String)| {
             let mut order = read(text);
             order["lines"] = Value::Array(Vec::new());
@@ -176,7 +184,7 @@ impl Shop {
 
     /// One thing that happens; answers how many rows it changed, at least 1 and rarely
     /// more than `rows`.
-    async fn act(&mut self, rows: u64) -> u64 {
+    async fn act(&mut self, rows: u64) -> mysql_async::Result<u64> {
         let order = self.some_order();
         let (product, customer) = (1 + self.below(110), 101 + self.below(122));
         let number = self.below(100_000);
@@ -187,9 +195,9 @@ impl Shop {
             }
             3 => {
                 let lines = format!("DELETE FROM orderdetails WHERE orderNumber = {order}");
-                let lines = self.run(&lines).await;
+                let lines = self.run(&lines).await?;
                 let order = format!("DELETE FROM orders WHERE orderNumber = {order}");
-                return (lines + self.run(&order).await).max(1);
+                return Ok((lines + self.run(&order).await?).max(1));
             }
             4 | 5 => {
                 let status = STATUSES[self.below(6) as usize];
@@ -219,18 +227,18 @@ impl Shop {
                  WHERE customerNumber = {customer}"
             ),
         };
-        self.run(&statement).await.max(1)
+        Ok(self.run(&statement).await?.max(1))
     }
 
     /// Inserts the next order and its lines; answers the number of rows.
-    async fn insert_order(&mut self, lines: u64) -> u64 {
+    async fn insert_order(&mut self, lines: u64) -> mysql_async::Result<u64> {
         self.last_order += 1;
         let (order, customer) = (self.last_order, 101 + self.below(122));
         let insert = format!(
             "INSERT INTO orders VALUES ({order}, '2025-01-02', '2025-01-09', NULL, \
              'In Process', NULL, {customer})"
         );
-        let mut rows = self.run(&insert).await;
+        let mut rows = self.run(&insert).await?;
         let first = self.below(110);
         for line in 1..=lines.min(110) {
             let (product, quantity) = (1 + (first + line) % 110, 1 + self.below(90));
@@ -238,9 +246,9 @@ impl Shop {
                 "INSERT INTO orderdetails VALUES ({order}, 'S{product}', {quantity}, \
                  {quantity} + 0.5, {line})"
             );
-            rows += self.run(&insert).await;
+            rows += self.run(&insert).await?;
         }
-        rows
+        Ok(rows)
     }
 
     fn some_order(&mut self) -> u64 {
@@ -248,10 +256,14 @@ impl Shop {
     }
 
     /// Runs a statement; answers how many rows it changed.
-    async fn run(&mut self, statement: &str) -> u64 {
-        let done = self.conn.query_drop(statement).await;
-        done.unwrap_or_else(|error| panic!("{statement}: {error}"));
-        self.conn.affected_rows()
+    /// Panics where the server refuses it.
+    async fn run(&mut self, statement: &str) -> mysql_async::Result<u64> {
+        match self.conn.query_drop(statement).await {
+            Err(mysql_async::Error::Server(said)) if !is_going(&said) => {
+                panic!("{statement}: {said}")
+            }
+            done => done.map(|()| self.conn.affected_rows()),
+        }
     }
 
     fn below(&mut self, bound: u64) -> u64 {
@@ -260,4 +272,13 @@ impl Shop {
         self.chance ^= self.chance << 17;
         self.chance % bound.max(1)
     }
+}
+
+/// Whether a server's error only says that it ends.
+const fn is_going(said: &mysql_async::ServerError) -> bool {
+    matches!(said.code, 1053 | 1077 | 1079 | 1927)
+}
+
+fn expect<T>(done: mysql_async::Result<T>) -> T {
+    done.expect("the shop's server is there")
 }
