@@ -42,7 +42,13 @@ struct Told<'a> {
 }
 
 impl Form {
-    /// Adds a change's records. A truncation has no row, so none in the format `row`.
+    /// Whether a change can be told as records: a truncation has no row, so none in the
+    /// format `row`.
+    pub(super) fn tells(self, change: &Change) -> bool {
+        change.operation != Captured::Truncate || self.format == Format::Debezium
+    }
+
+    /// Adds a change's records.
     pub(super) fn add(self, change: &Change, scene: Scene<'_>, records: &mut Vec<Record>) {
         let (before, after) = (change.before.as_ref(), change.after.as_ref());
         let mut tell = |operation, before, after, last| {
@@ -58,11 +64,11 @@ impl Form {
                 tell(Operation::Insert, None, after, change.last);
             }
             Captured::Update => tell(Operation::Update, before, after, change.last),
-            Captured::Truncate if self.format == Format::Debezium => {
+            Captured::Truncate if !self.tells(change) => {}
+            Captured::Truncate => {
                 let value = self.envelope(change, "t", (None, None), scene);
                 records.push(Record::new(value, timestamp(origin(change, scene.now))));
             }
-            Captured::Truncate => {}
         }
     }
 

@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use async_trait::async_trait;
 use bytes::Bytes;
 use courant_capture::{
-    Batch, CaptureError, Change, Operation, Source as _,
+    Batch, CaptureError, Change, Source as _,
     mysql::{MySqlOptions, MySqlPosition, MySqlSource},
 };
 use courant_model::{
@@ -86,14 +86,14 @@ impl Capturing {
         let scene = Scene { source: &context.name, has_key: context.has_key, now };
         let (mut records, mut bytes) = (Vec::new(), 0);
         for change in changes {
-            let before = records.len();
-            self.form.add(change, scene, &mut records);
-            if change.operation == Operation::Truncate && records.len() == before {
+            if !self.form.tells(change) {
                 self.append(&mut records, &mut bytes).await?;
                 self.tell_truncation(change).await?;
+                continue;
             }
-            bytes +=
-                records[before.min(records.len())..].iter().map(Record::size_bytes).sum::<usize>();
+            let before = records.len();
+            self.form.add(change, scene, &mut records);
+            bytes += records[before..].iter().map(Record::size_bytes).sum::<usize>();
             let full = records.len() >= SOURCE_BATCH_RECORDS_MAX || bytes >= SOURCE_BATCH_BYTES_MAX;
             if full && (change.last || !self.whole) {
                 self.append(&mut records, &mut bytes).await?;
