@@ -71,7 +71,7 @@ pub fn router(context: ServeContext) -> Result<Router, EndpointError> {
     };
     let router = router.layer(CompressionLayer::new()).with_state(Arc::clone(&shared));
     let router = match push {
-        Some(routes) => router.merge(pushed(routes, shared)),
+        Some(routes) => router.merge(pushed(&routes, shared)),
         None => router,
     };
     Ok(router.layer(middleware::from_fn(telemetry::record)))
@@ -79,7 +79,7 @@ pub fn router(context: ServeContext) -> Result<Router, EndpointError> {
 
 /// The push server's routes, which have signatures and bounds of their own; only where
 /// pages come from is looked at here.
-fn pushed(routes: PushRoutes, shared: Arc<Shared>) -> Router {
+fn pushed(routes: &PushRoutes, shared: Arc<Shared>) -> Router {
     let check = middleware::from_fn_with_state(shared, guard::check_page);
     routes.push.router().layer(check)
 }

@@ -45,12 +45,14 @@ pub(crate) fn check(common: &Common, arguments: &CheckArguments) -> Result<(), F
                 .to_string(),
         ),
         Ok(plan) => terminal::line(format!(
-            "{}: nothing is wrong ({} topics, {} sources, {} pipelines, {} endpoints)",
+            "{}: nothing is wrong ({} topics, {} sources, {} pipelines, {} endpoints, \
+             {} channels)",
             arguments.file.display(),
             plan.topics.len(),
             plan.sources.len(),
             plan.pipelines.len(),
             plan.endpoints.len(),
+            plan.channels.len(),
         )),
         Err(Failure::File(problems)) if common.json => {
             terminal::line(serde_json::json!({ "problems": problems }).to_string())?;

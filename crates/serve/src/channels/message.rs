@@ -84,7 +84,7 @@ mod tests {
         }
     }
 
-    fn change(kind: ChangeKind, document: Value) -> Change {
+    fn change(kind: ChangeKind, document: &Value) -> Change {
         Change {
             token: ResumeToken("t".into()),
             kind,
@@ -103,22 +103,23 @@ mod tests {
     fn a_change_says_what_the_channel_says_of_it() {
         let open = json!({ "_id": "7", "status": "Open", "n": 1, "secret": true });
         let closed = json!({ "_id": "7", "status": "Closed", "n": 1 });
-        let of = |kind, document| of(&plan("orders.{_id}"), change(kind, document)).unwrap();
+        let of =
+            |kind, document: &Value| of(&plan("orders.{_id}"), change(kind, document)).unwrap();
         let new = told("orders.7", "NewOrder", r#"{"_id":"7","n":1}"#);
-        assert_eq!(of(ChangeKind::Insert, open.clone()), new);
-        assert_eq!(of(ChangeKind::Insert, closed.clone()), None);
-        assert_eq!(of(ChangeKind::Update, open), None);
+        assert_eq!(of(ChangeKind::Insert, &open), new);
+        assert_eq!(of(ChangeKind::Insert, &closed), None);
+        assert_eq!(of(ChangeKind::Update, &open), None);
         let gone = told("orders.7", "Gone", r#"{"_id":"7"}"#);
-        assert_eq!(of(ChangeKind::Update, closed), gone);
-        assert_eq!(of(ChangeKind::Delete, Value::Null), gone);
+        assert_eq!(of(ChangeKind::Update, &closed), gone);
+        assert_eq!(of(ChangeKind::Delete, &Value::Null), gone);
     }
 
     #[test]
     fn what_cannot_be_told_says_why() {
-        let without = change(ChangeKind::Insert, json!({ "status": "Open" }));
+        let without = change(ChangeKind::Insert, &json!({ "status": "Open" }));
         assert_eq!(of(&plan("orders.{customer}"), without), Err(LeftOut::Name));
         let document = json!({ "status": "Open", "n": "x".repeat(PUSH_EVENT_BYTES_DEFAULT) });
-        let large = of(&plan("orders"), change(ChangeKind::Insert, document));
+        let large = of(&plan("orders"), change(ChangeKind::Insert, &document));
         assert!(matches!(large, Err(LeftOut::TooLarge { .. })), "{large:?}");
     }
 }

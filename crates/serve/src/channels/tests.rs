@@ -1,14 +1,17 @@
-//! Channels over an embedded history: numbering, resuming, restarts, lost places.
+//! Channels over an embedded history: numbering, resuming, restarts, lost places, and a
+//! push server elsewhere that is away, takes and refuses.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
+use axum::{Router, extract::State, http::StatusCode, routing::post};
 use courant_model::{Clock, SystemClock};
 use courant_pipeline::plan::{ChannelEvents, ChannelPlan};
-use courant_push::{App, Missed, Position, Push, PushOptions, ResumeSource, Resumption};
+use courant_push::{App, Missed, Outside, Position, Push, PushOptions, ResumeSource, Resumption};
 use courant_stores::{
     CollectionSpec, EmbeddedHistory, Filter, History, HistoryOptions, HistoryWrite, ResumeToken,
 };
-use serde_json::json;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +51,10 @@ impl Shop {
     /// Runs the channels until their first has read so many changes.
     async fn run_until(&self, channels: &Channels, changes: u64) {
         let push = Push::new(PushOptions::new(vec![App::new("a", "k", "s")])).unwrap();
-        let outlet = Outlet::Here { push, app: "a".into() };
+        self.push_until(channels, &Outlet::Here { push, app: "a".into() }, changes).await;
+    }
+
+    async fn push_until(&self, channels: &Channels, outlet: &Outlet, changes: u64) {
         let stop = CancellationToken::new();
         let reached = async {
             while channels.feeds[0].head().sequence < changes {
@@ -57,10 +63,36 @@ impl Shop {
             stop.cancel();
         };
         let both = async {
-            tokio::join!(channels.run(&self.history, &outlet, &SystemClock, &stop), reached)
+            tokio::join!(channels.run(&self.history, outlet, &SystemClock, &stop), reached)
         };
         tokio::time::timeout(Duration::from_secs(60), both).await.unwrap();
     }
+}
+
+/// What a push server elsewhere was asked, batch by batch, and what it did not take.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    asked: usize,
+    taken: Vec<String>,
+}
+
+/// Away for the first request; then takes all but batches with document 2.
+async fn batch(
+    State(elsewhere): State<Arc<Mutex<Elsewhere>>>,
+    axum::Json(body): axum::Json<Value>,
+) -> StatusCode {
+    let mut elsewhere = elsewhere.lock();
+    elsewhere.asked += 1;
+    if elsewhere.asked == 1 {
+        return StatusCode::SERVICE_UNAVAILABLE;
+    }
+    let events = body["batch"].as_array().unwrap().iter();
+    let told: Vec<_> = events.map(|one| one["data"].as_str().unwrap().to_owned()).collect();
+    if told.iter().any(|data| data.contains(r#""n":"2""#)) {
+        return StatusCode::PAYLOAD_TOO_LARGE;
+    }
+    elsewhere.taken.extend(told);
+    StatusCode::OK
 }
 
 fn plan(name: &str) -> ChannelPlan {
@@ -209,4 +241,30 @@ async fn where_the_place_is_lost_numbers_begin_anew_and_pages_take_a_snapshot() 
     let answer = channels.since("a", "orders", Some(lost)).await.unwrap();
     assert_eq!(answer, Resumption::Unknown);
     assert_eq!(channels.since("a", "orders", None).await.unwrap(), Resumption::Unknown);
+}
+
+#[tokio::test]
+async fn a_server_elsewhere_is_waited_for_and_what_it_refuses_holds_back_nothing() {
+    let shop = Shop::new().await;
+    let elsewhere = Arc::new(Mutex::new(Elsewhere::default()));
+    let router =
+        Router::new().route("/apps/a/batch_events", post(batch)).with_state(Arc::clone(&elsewhere));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("pusher://k:s@{}/a", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    let outside = Outside::new(url.parse().unwrap(), Arc::new(SystemClock)).unwrap();
+    let outlet = Outlet::Outside(outside);
+    let channels = open(&shop.journal(), "orders").await;
+    for id in ["1", "2", "3"] {
+        shop.put(id, 7).await;
+    }
+    shop.push_until(&channels, &outlet, 3).await;
+    drop(channels);
+    // The place is kept: what was taken is not published again.
+    let channels = open(&shop.journal(), "orders").await;
+    shop.put("4", 7).await;
+    shop.push_until(&channels, &outlet, 4).await;
+    let expected: Vec<_> =
+        ["1", "3", "4"].map(|id| format!(r#"{{"_id":"{id}","n":"{id}"}}"#)).into();
+    assert_eq!(elsewhere.lock().taken, expected);
 }
