@@ -58,6 +58,7 @@ pub fn all() -> Connectors {
             nats::SINK,
             sql::SINK,
         ],
+        lookups: vec![sql::LOOKUP, http::LOOKUP],
         logs: vec![CLUSTER],
         // Whoever knows push servers adds them.
         pushes: Vec::new(),

@@ -41,6 +41,12 @@ fn every_example_is_valid_in_a_file() {
         let section = format!("pipelines:\n  p:\n    from: t\n    to:\n      - {example}\n");
         assert_eq!(check(&section), Ok(()), "{}", sink.about.name);
     }
+    for lookup in all().lookups {
+        let example = lookup.about.example.replace('\n', "\n          ");
+        let step = format!("    steps:\n      - lookup:\n          {example}\n");
+        let section = format!("pipelines:\n  p:\n    from: t\n{step}    to: out\n");
+        assert_eq!(check(&section), Ok(()), "{}", lookup.about.name);
+    }
 }
 
 #[test]
@@ -48,6 +54,7 @@ fn everything_that_people_read_is_there() {
     let connectors = all();
     let abouts: Vec<About> = (connectors.sources.iter().map(|kind| kind.about))
         .chain(connectors.sinks.iter().map(|kind| kind.about))
+        .chain(connectors.lookups.iter().map(|kind| kind.about))
         .collect();
     for about in &abouts {
         assert!(!about.summary.is_empty() && about.guarantee.len() > 20, "{}", about.name);
@@ -60,8 +67,10 @@ fn everything_that_people_read_is_there() {
         }
     }
     let names = |abouts: &[About]| abouts.iter().map(|about| about.name).collect::<BTreeSet<_>>();
-    let (sources, sinks) = abouts.split_at(connectors.sources.len());
+    let (sources, others) = abouts.split_at(connectors.sources.len());
+    let (sinks, lookups) = others.split_at(connectors.sinks.len());
     assert_eq!(names(sources).len(), sources.len());
+    assert_eq!(names(lookups).len(), lookups.len());
     assert_eq!(names(sinks).len(), sinks.len());
 }
 
@@ -75,5 +84,9 @@ fn an_unknown_option_is_refused_by_every_connector() {
     for sink in all().sinks {
         let problems = (sink.parse)(&options).unwrap_err();
         assert!(problems.iter().any(|p| p.path == ["no_such_option"]), "{}", sink.about.name);
+    }
+    for lookup in all().lookups {
+        let problems = (lookup.parse)(&options).unwrap_err();
+        assert!(problems.iter().any(|p| p.path == ["no_such_option"]), "{}", lookup.about.name);
     }
 }

@@ -70,10 +70,60 @@ fn every_connectors_example_loads_within_a_file() {
         let head = "version: 1\nname: x\nsources:\n  s:\n    to: t\n";
         load(about.name, format!("{head}    {example}\n"));
     }
+    for kind in &connectors.lookups {
+        let about = kind.about;
+        let example = about.example.trim().replace('\n', "\n          ");
+        let head =
+            "version: 1\nname: x\ntopics: { t: }\npipelines:\n  p:\n    from: t\n    to: u\n";
+        load(about.name, format!("{head}    steps:\n      - lookup:\n          {example}\n"));
+    }
     for kind in &connectors.sinks {
         let about = kind.about;
         let example = about.example.trim().replace('\n', "\n        ");
         let head = "version: 1\nname: x\ntopics: { t: }\npipelines:\n  p:\n    from: t\n    to:\n";
         load(about.name, format!("{head}      - {example}\n"));
     }
+}
+
+/// The blocks of a page that are YAML.
+fn yaml_blocks(page: &str) -> Vec<&str> {
+    let blocks = page.split("```yaml\n").skip(1);
+    blocks.map(|block| block.split("```").next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn what_the_page_about_databases_shows_loads() {
+    let page = fs::read_to_string(repository().join("docs/databases.md")).expect("a page");
+    let [pipelines] = yaml_blocks(&page)[..] else { panic!("one example") };
+    let connectors = courant_connectors::all();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("courant.yaml");
+    let head = "version: 1\nname: x\ntopics: { order-form: }\n";
+    fs::write(&file, format!("{head}{pipelines}")).expect("a file");
+    let options = LoadOptions {
+        env: &|_| Some("mysql://me@host/shop".into()),
+        ..LoadOptions::system(&connectors)
+    };
+    config::load(&file, &options).unwrap_or_else(|problems| panic!("{problems}"));
+}
+
+#[test]
+fn what_the_page_about_lookups_shows_loads_and_its_test_passes() {
+    let page = fs::read_to_string(repository().join("docs/lookup.md")).expect("a page");
+    let [pipelines, tests] = yaml_blocks(&page)[..] else { panic!("two examples") };
+    let connectors = courant_connectors::all();
+    let folder = tempfile::tempdir().expect("a folder");
+    let head = "version: 1\nname: x\ntopics: { order-numbers: }\ntests: [a.test.yaml]\n";
+    let file = folder.path().join("courant.yaml");
+    fs::write(&file, format!("{head}{pipelines}")).expect("a file");
+    fs::write(folder.path().join("a.test.yaml"), tests).expect("a file");
+    let options = LoadOptions {
+        env: &|_| Some("mysql://me@host/shop".into()),
+        ..LoadOptions::system(&connectors)
+    };
+    let plan = config::load(&file, &options).unwrap_or_else(|problems| panic!("{problems}"));
+    let read =
+        config::load_tests(&plan, &DiskFiles).unwrap_or_else(|problems| panic!("{problems}"));
+    let report = courant_pipeline::driver::run_tests(&plan, &read[0]);
+    assert!(report.passed() && report.cases.len() == 1, "{report:?}");
 }

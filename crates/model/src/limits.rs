@@ -636,3 +636,24 @@ pub const DATABASE_TRIES_MAX: u32 = 5;
 
 /// First wait before such a transaction is tried again; doubled each time.
 pub const DATABASE_RETRY_MS_MIN: u64 = 10;
+
+/// Questions of one partition's lookup that are open at a time, unless set: enough to hide
+/// a round trip, few enough for a server that many partitions ask.
+pub const LOOKUP_CONCURRENCY_DEFAULT: usize = 8;
+
+/// Questions of one partition's lookup that are open at a time at most; each may need a
+/// connection of its own.
+pub const LOOKUP_CONCURRENCY_MAX: usize = 256;
+
+/// Answers that a lookup remembers for one partition, unless set.
+pub const LOOKUP_KEYS_DEFAULT: usize = 10_000;
+
+/// How long a lookup remembers that nothing was found, unless set: what is missing is
+/// often about to come.
+pub const LOOKUP_MISSING_MS_DEFAULT: u64 = 1_000;
+
+/// Rows of one answer.
+pub const LOOKUP_ROWS_MAX: usize = 10_000;
+
+/// Bytes of one answer.
+pub const LOOKUP_ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;

@@ -10,7 +10,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 use bytes::Bytes;
 use courant_log::LogError;
-use courant_model::{Clock, Position, Record, TopicName};
+use courant_model::{Clock, Position, Record, TopicName, json::FieldPath};
 use serde_json::Value;
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +22,8 @@ use crate::{event::Event, routes::RouteTable};
 pub struct Connectors {
     pub sources: Vec<SourceKind>,
     pub sinks: Vec<SinkKind>,
+    /// What the step `lookup` may ask beside the stores.
+    pub lookups: Vec<LookupKind>,
     /// Logs that a profile may name beside the embedded one.
     pub logs: Vec<LogKind>,
     /// Push servers that a profile may name beside the embedded one.
@@ -35,6 +37,10 @@ impl Connectors {
 
     pub fn sink(&self, name: &str) -> Option<&SinkKind> {
         self.sinks.iter().find(|kind| kind.about.name == name)
+    }
+
+    pub fn lookup(&self, name: &str) -> Option<&LookupKind> {
+        self.lookups.iter().find(|kind| kind.about.name == name)
     }
 }
 
@@ -88,6 +94,14 @@ pub struct SinkKind {
     pub about: About,
     /// Reads the options; pure.
     pub parse: fn(&Value) -> Parsed<Arc<dyn SinkFactory>>,
+}
+
+/// A kind of outside that the step `lookup` asks.
+#[derive(Debug, Clone, Copy)]
+pub struct LookupKind {
+    pub about: About,
+    /// Reads the options; pure.
+    pub parse: fn(&Value) -> Parsed<Arc<dyn LookupFactory>>,
 }
 
 /// Something wrong with a connector's options.
@@ -243,6 +257,55 @@ pub struct Rejection {
     /// Index within the events of the call.
     pub index: usize,
     pub why: String,
+}
+
+/// A lookup whose options are right, ready to open.
+pub trait LookupFactory: Send + Sync + fmt::Debug {
+    /// The fields whose values a question consists of, each once.
+    fn parameters(&self) -> &[FieldPath];
+
+    /// Whether an answer may have any number of items.
+    fn has_many(&self) -> bool;
+
+    /// Opens the lookup; one for each task of a pipeline. Spawns nothing.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] when the outside refuses in a way that a retry won't mend.
+    fn open(&self, context: LookupContext) -> Result<Arc<dyn Lookup>, ConnectorError>;
+}
+
+/// What a lookup is given.
+#[derive(Debug, Clone)]
+pub struct LookupContext {
+    pub pipeline: String,
+    /// Folder of the file; relative paths in the options start here.
+    pub base: std::path::PathBuf,
+    /// How many items of an answer are wanted: the first, or all.
+    pub many: bool,
+}
+
+/// Something outside that is asked; by several at once.
+#[async_trait]
+pub trait Lookup: Send + Sync + fmt::Debug {
+    /// Answers one question: the parameters' values, in the order of
+    /// [`LookupFactory::parameters`]; each is a text, a number or a boolean. Asking
+    /// changes nothing outside.
+    ///
+    /// # Cancel safety
+    /// Safe: the question may be asked again.
+    ///
+    /// # Errors
+    /// A retryable error makes the runtime ask again, with back-off.
+    async fn ask(&self, parameters: &[Value]) -> Result<Answer, ConnectorError>;
+}
+
+/// What a lookup found.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// The items; none where there is nothing.
+    Found(Vec<Value>),
+    /// The question cannot be answered, whenever it is asked: the record is at fault.
+    Refused(String),
 }
 
 /// A connector's failure.

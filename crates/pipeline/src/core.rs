@@ -2,7 +2,8 @@
 //!
 //! The same core runs in the runtime and in the driver. It awaits nothing, writes
 //! nothing and reads no clock; whoever holds it delivers the events, sets the rejected
-//! ones aside and stores the state that it hands out.
+//! ones aside and stores the state that it hands out. Where the steps have a lookup, the
+//! core stops: its holder gets the answers and has the core go on behind it.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,19 +12,21 @@ use courant_model::{Columns, Header, Offset, Record, StoredRecord, Timestamp, To
 
 use crate::{
     event::Event,
+    lookup::LookupStage,
     plan::PipelinePlan,
     steps::{
-        self, NumberedStep, Rejected, StateChange, StateEntry, StepContext, StepError, pins::Pins,
+        self, NumberedStep, Rejected, Segment, StateChange, StateEntry, StepContext, StepError,
+        pins::Pins,
     },
 };
 
 /// The steps of one pipeline for one partition of one of its topics.
 #[derive(Debug, Default)]
 pub struct PipelineCore {
-    steps: Vec<NumberedStep>,
+    segments: Vec<Segment>,
 }
 
-/// What became of a batch.
+/// What became of a batch, so far.
 #[derive(Debug, Default)]
 pub struct CoreOutput {
     /// For every target of the pipeline, in order.
@@ -33,6 +36,11 @@ pub struct CoreOutput {
 }
 
 impl CoreOutput {
+    /// A batch that no step has seen yet.
+    pub fn of(events: Vec<Event>) -> Self {
+        Self { events, ..Self::default() }
+    }
+
     /// Adds what another run gave out.
     pub(crate) fn extend(&mut self, later: Self) {
         self.events.extend(later.events);
@@ -58,13 +66,29 @@ impl PipelineCore {
         columns: Option<&Columns>,
         pins: &Arc<Pins>,
     ) -> Result<Self, StepError> {
-        Ok(Self { steps: steps::build(&plan.steps, topic, columns, pins)? })
+        Ok(Self { segments: steps::build(&plan.steps, topic, columns, pins)? })
     }
 
-    /// Takes a batch of one partition, in the order of its offsets, through the steps.
-    pub fn run(&mut self, context: &StepContext, events: Vec<Event>) -> CoreOutput {
-        let mut output = CoreOutput { events, ..CoreOutput::default() };
-        for (_, step) in &mut self.steps {
+    /// How many segments the steps have: one more than they have lookups.
+    pub fn segments(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// The lookups between the segments, in order.
+    pub(crate) fn lookups(&self) -> impl Iterator<Item = &Arc<LookupStage>> {
+        self.segments.iter().filter_map(|segment| segment.lookup.as_ref())
+    }
+
+    /// Takes a batch of one partition, in the order of its offsets, through one segment
+    /// of the steps. Every segment runs once for each batch, in order; the lookup behind
+    /// it is answered before the next one.
+    pub fn run(
+        &mut self,
+        segment: usize,
+        context: &StepContext,
+        mut output: CoreOutput,
+    ) -> CoreOutput {
+        for (_, step) in self.segments.get_mut(segment).into_iter().flat_map(|one| &mut one.steps) {
             if output.events.is_empty() && !step.has_more() {
                 continue;
             }
@@ -78,15 +102,15 @@ impl PipelineCore {
         output
     }
 
-    /// Whether a step held events back: more comes from another run, without new events,
-    /// which has to follow before any other.
+    /// Whether a step held events back: more comes when all segments run again, without new
+    /// events, which has to follow before any other.
     pub fn has_more(&self) -> bool {
-        self.steps.iter().any(|(_, step)| step.has_more())
+        self.segments.iter().flat_map(|segment| &segment.steps).any(|(_, step)| step.has_more())
     }
 
     /// Brings back what a step remembered at the last checkpoint.
     pub fn restore(&mut self, number: usize, entries: Vec<StateEntry>) {
-        if let Some((_, step)) = self.steps.iter_mut().find(|(found, _)| *found == number) {
+        if let Some((_, step)) = self.steps().find(|(found, _)| *found == number) {
             step.restore(entries);
         }
     }
@@ -97,7 +121,11 @@ impl PipelineCore {
             let number = *number;
             step.take_changes().into_iter().map(move |change| (number, change))
         };
-        self.steps.iter_mut().flat_map(changes).collect()
+        self.steps().flat_map(changes).collect()
+    }
+
+    fn steps(&mut self) -> impl Iterator<Item = &mut NumberedStep> {
+        self.segments.iter_mut().flat_map(|segment| &mut segment.steps)
     }
 }
 

@@ -10,6 +10,7 @@ pub mod connector;
 pub mod core;
 pub mod driver;
 pub mod event;
+mod lookup;
 pub mod options;
 pub mod plan;
 pub mod routes;

@@ -20,11 +20,13 @@ use crate::{
 
 pub(crate) mod channel;
 mod graph;
+mod lookup;
 mod nest;
 mod print;
 
 pub use channel::{ChannelEvents, ChannelPattern, ChannelPatternError, ChannelPlan};
 pub use graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, graph};
+pub use lookup::{LookupPlan, LookupSource, OnMissing, Remember};
 pub use nest::{NestJoin, NestKind, NestPlan, NestRelation, NestSort, NestTable};
 pub use print::print;
 
@@ -180,13 +182,15 @@ impl PipelinePlan {
     }
 }
 
-/// A step: from events to events, synchronous and deterministic.
+/// A step: from events to events; synchronous and deterministic, but for a lookup.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepPlan {
     /// `SELECT … FROM input [WHERE …]`.
     Sql { text: String },
     /// Transforms each document by a Jolt specification.
     Jolt(Box<JoltPlan>),
+    /// Asks something outside, and puts the answer in the document.
+    Lookup(Box<LookupPlan>),
     /// Sets the record's key: to a field's value, or to nothing.
     Key { field: Option<FieldPath> },
     /// One event for each item of the list at `field`; the item replaces the
@@ -299,6 +303,7 @@ impl StepPlan {
         match self {
             Self::Sql { .. } => "sql",
             Self::Jolt(_) => "jolt",
+            Self::Lookup(_) => "lookup",
             Self::Key { .. } => "key",
             Self::Split { .. } => "split",
             Self::Route { .. } => "route",

@@ -3,15 +3,28 @@
 //! Documents are `{"n": 0}` and so on, so that what arrived can be counted and
 //! compared. Compiled for tests only.
 
-use std::sync::LazyLock;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
+use async_trait::async_trait;
 use courant_log::{AutoOffsetReset, Durability, TopicSettings};
 use courant_model::{
-    ByteSize, Column, Columns, Record, Span, Timestamp, TopicName, limits::CHECKPOINT_MS_DEFAULT,
+    ByteSize, Column, Columns, Record, Span, Timestamp, TopicName,
+    json::FieldPath,
+    limits::{CHECKPOINT_MS_DEFAULT, LOOKUP_CONCURRENCY_DEFAULT},
 };
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::plan::{ErrorPlan, Guarantee, PipelinePlan, Plan, StepPlan, TargetPlan, TopicPlan};
+use crate::{
+    connector::{Answer, ConnectorError, Lookup, LookupContext, LookupFactory},
+    plan::{
+        ErrorPlan, Guarantee, LookupPlan, LookupSource, OnMissing, PipelinePlan, Plan, StepPlan,
+        TargetPlan, TopicPlan,
+    },
+};
 
 pub(crate) fn name(text: &str) -> TopicName {
     text.parse().unwrap()
@@ -84,3 +97,99 @@ pub(crate) fn plan<'a>(pipelines: impl IntoIterator<Item = (&'a str, PipelinePla
 /// Columns of the documents of [`numbers`].
 pub(crate) static N: LazyLock<Columns> =
     LazyLock::new(|| [Column::parse("n", "int64 not null").unwrap()].into_iter().collect());
+
+pub(crate) fn lookup(source: LookupSource, into: &str) -> LookupPlan {
+    LookupPlan {
+        source,
+        into: into.parse().unwrap(),
+        many: false,
+        on_missing: OnMissing::Reject,
+        remember: None,
+        concurrency: LOOKUP_CONCURRENCY_DEFAULT,
+    }
+}
+
+/// Something outside that is asked for a number, the field `n`; it finds `{"of": n}`
+/// unless it is told otherwise, and remembers what it was asked.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Outside {
+    answers: Arc<Mutex<BTreeMap<u64, Answer>>>,
+    asked: Arc<Mutex<Vec<u64>>>,
+    /// How often it is away first.
+    failures: Arc<Mutex<usize>>,
+    /// Questions that are open at a time are answered in the opposite order.
+    reversing: bool,
+    silent: bool,
+}
+
+impl Outside {
+    pub(crate) fn failing(self, times: usize) -> Self {
+        *self.failures.lock() = times;
+        self
+    }
+
+    pub(crate) fn reversing(self) -> Self {
+        Self { reversing: true, ..self }
+    }
+
+    pub(crate) fn silent(self) -> Self {
+        Self { silent: true, ..self }
+    }
+
+    pub(crate) fn answer(&self, n: u64, answer: Answer) {
+        self.answers.lock().insert(n, answer);
+    }
+
+    pub(crate) fn asked(&self) -> Vec<u64> {
+        self.asked.lock().clone()
+    }
+
+    pub(crate) fn source(&self) -> LookupSource {
+        LookupSource::Connector { connector: "outside", factory: Arc::new(self.clone()) }
+    }
+}
+
+impl LookupFactory for Outside {
+    fn parameters(&self) -> &[FieldPath] {
+        static PARAMETERS: LazyLock<Vec<FieldPath>> = LazyLock::new(|| vec![FieldPath::field("n")]);
+        &PARAMETERS
+    }
+
+    fn has_many(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _: LookupContext) -> Result<Arc<dyn Lookup>, ConnectorError> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Lookup for Outside {
+    async fn ask(&self, parameters: &[Value]) -> Result<Answer, ConnectorError> {
+        let n = parameters[0].as_u64().unwrap();
+        let turn = {
+            let mut asked = self.asked.lock();
+            asked.push(n);
+            asked.len()
+        };
+        if self.silent {
+            std::future::pending::<()>().await;
+        }
+        if self.reversing {
+            // The later it was asked the fewer turns it waits.
+            for _ in 0..(200_usize.saturating_sub(turn)) {
+                tokio::task::yield_now().await;
+            }
+        }
+        {
+            let mut failures = self.failures.lock();
+            if *failures > 0 {
+                *failures -= 1;
+                return Err(ConnectorError::retryable("away"));
+            }
+        }
+        let told = self.answers.lock().get(&n).cloned();
+        Ok(told.unwrap_or_else(|| Answer::Found(vec![json!({ "of": n })])))
+    }
+}

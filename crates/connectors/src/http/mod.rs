@@ -3,10 +3,12 @@
 //! A request brings one record, a list, or JSON lines ([`body`]), or asks for one to
 //! be made from a template. All of a request is appended or nothing; the answer
 //! ([`answer`]) comes when it is durable. The server that listens is not here: the
-//! source puts a route into the table and takes it out when it stops.
+//! source puts a route into the table and takes it out when it stops. Beside it stands
+//! the lookup `http` ([`lookup`]), which asks other servers.
 
 mod answer;
 mod body;
+mod lookup;
 mod route;
 
 use std::{
@@ -27,6 +29,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use crate::template::Template;
+pub(crate) use lookup::LOOKUP;
 use route::{Handler, TextWithParams};
 
 /// The entry in the list of connectors.

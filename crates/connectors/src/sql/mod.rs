@@ -2,13 +2,15 @@
 //!
 //! The sink `sql` keeps rows as records say: [`layout`] reads records by the tables'
 //! columns, [`batch`] makes transactions of them, [`sink`] carries them out over a
-//! [`session`]. Values are always bound, never part of a statement's text; names come
+//! [`session`]. The lookup `sql` asks a [`query`] over the same sessions. Values are always bound, never part of a statement's text; names come
 //! from the file and are quoted.
 
 mod address;
 mod batch;
 mod cell;
 mod layout;
+mod lookup;
+mod query;
 mod session;
 mod sink;
 mod table;
@@ -33,6 +35,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use address::{Address, problem};
+pub(crate) use lookup::LOOKUP;
 
 /// The entry in the list of sinks.
 pub(crate) const SINK: SinkKind = SinkKind {
@@ -297,4 +300,4 @@ impl SinkFactory for Factory {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,7 +18,7 @@ use super::{
     Settings,
     batch::work_of,
     layout::{Change, Layout},
-    session::{self, Fault, Session},
+    session::{self, Fault, Purpose, Session},
 };
 
 /// The sink at work.
@@ -45,7 +45,8 @@ impl SqlSink {
     }
 
     async fn open(&self) -> Result<Open, Fault> {
-        let mut session = session::connect(&self.settings.address, &self.base).await?;
+        let mut session =
+            session::connect(&self.settings.address, &self.base, Purpose::Write).await?;
         let mut tables = Vec::new();
         for name in self.settings.tables() {
             let table = session.describe(name).await?.ok_or_else(|| {

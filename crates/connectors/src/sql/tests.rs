@@ -18,7 +18,7 @@ use crate::testing::{World, event, servers::postgres::Postgres, suite};
 
 /// A database of one test's own.
 #[derive(Debug)]
-enum Database {
+pub(crate) enum Database {
     MariaDb(Box<MariaDb>),
     Postgres(Box<Postgres>),
     Sqlite(tempfile::TempDir),
@@ -26,14 +26,14 @@ enum Database {
 
 impl Database {
     /// One of each kind that is there.
-    async fn each() -> Vec<Self> {
+    pub(crate) async fn each() -> Vec<Self> {
         let sqlite = Self::sqlite();
         let mariadb = Self::mariadb(&[]).await;
         let postgres = Postgres::start().await.map(|server| Self::Postgres(Box::new(server)));
         [Some(sqlite), mariadb, postgres].into_iter().flatten().collect()
     }
 
-    async fn mariadb(arguments: &[&str]) -> Option<Self> {
+    pub(crate) async fn mariadb(arguments: &[&str]) -> Option<Self> {
         MariaDb::start(arguments).await.map(|server| Self::MariaDb(Box::new(server)))
     }
 
@@ -41,7 +41,7 @@ impl Database {
         Self::Sqlite(tempfile::tempdir().unwrap())
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         match self {
             Self::MariaDb(server) => server.url(),
             Self::Postgres(server) => server.url(),
@@ -50,7 +50,7 @@ impl Database {
     }
 
     /// Runs statements that each end a line with `;`.
-    async fn execute(&self, statements: &str) {
+    pub(crate) async fn execute(&self, statements: &str) {
         match self {
             Self::MariaDb(server) => server.execute(statements).await,
             Self::Postgres(server) => {
@@ -66,7 +66,7 @@ impl Database {
     }
 
     /// The rows of a query: each a text with its values between bars.
-    async fn rows(&self, query: &str) -> Vec<String> {
+    pub(crate) async fn rows(&self, query: &str) -> Vec<String> {
         match self {
             Self::MariaDb(server) => {
                 let rows: Vec<mysql_async::Row> = server.conn().await.query(query).await.unwrap();

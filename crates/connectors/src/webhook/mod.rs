@@ -5,8 +5,8 @@
 //! can tell a repeat. What an answer means is decided in [`verdict`]. Headers
 //! may hold secrets: nothing here prints them, nor a URL's user or query.
 
-mod request;
-mod verdict;
+pub(crate) mod request;
+pub(crate) mod verdict;
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 

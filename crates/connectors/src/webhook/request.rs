@@ -19,7 +19,7 @@ pub(super) struct Target {
 }
 
 /// A URL without user, password, query and fragment: what may be printed.
-pub(super) fn public(url: &Url) -> String {
+pub(crate) fn public(url: &Url) -> String {
     let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
     format!("{}://{}{port}{}", url.scheme(), url.host_str().unwrap_or_default(), url.path())
 }

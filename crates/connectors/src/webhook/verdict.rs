@@ -16,7 +16,7 @@ const QUOTED_CHARS_MAX: usize = 200;
 
 /// The meaning of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     Taken,
     Refused {
         why: String,
@@ -29,7 +29,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn of(
+    pub(crate) fn of(
         status: StatusCode,
         after: Option<Duration>,
         attempt: &str,
@@ -47,7 +47,7 @@ impl Verdict {
     }
 
     /// A request without an answer.
-    pub(super) fn failed(attempt: &str, error: &reqwest::Error) -> Self {
+    pub(crate) fn failed(attempt: &str, error: &reqwest::Error) -> Self {
         let mut why = format!("{attempt} failed: {error}");
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -58,7 +58,7 @@ impl Verdict {
     }
 
     /// The seconds of `Retry-After`; its form as a date is not read.
-    pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
+    pub(crate) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
         headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
     }
 }

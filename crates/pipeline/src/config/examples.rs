@@ -104,12 +104,17 @@ pipelines:
 "#;
 
 /// Name, definition in the schema, example of an item of `steps`.
-pub(super) const STEPS: [(&str, &str, &str); 7] = [
+pub(super) const STEPS: [(&str, &str, &str); 8] = [
     ("sql", "Sql", "- sql: SELECT text AS content, _timestamp AS at FROM input"),
     (
         "jolt",
         "Jolt",
         "- jolt:   # or only the list; or `jolt: { file: order.jolt.json }`\n    spec:\n      - { operation: shift, spec: { orderNumber: order.id, lines: { \"*\": { sku: \"order.items[&1].product\" } } } }\n      - { operation: default, spec: { order: { channel: \"${header:channel:-web}\" } } }",
+    ),
+    (
+        "lookup",
+        "Lookup",
+        "- lookup: { history: customers, id: customerNumber, into: customer, on_missing: null, remember: { ttl: 10s } }",
     ),
     ("key", "Key", "- key: customerNumber   # `key: null` takes the key away"),
     ("split", "Split", "- split: { field: lines, into: line }   # or `split: lines`"),

@@ -12,6 +12,7 @@ use courant_model::{
     json::FieldPath,
     limits::{
         CHECKPOINT_MS_DEFAULT, DEDUPLICATE_KEYS_DEFAULT, ENDPOINT_LIMIT_DEFAULT,
+        LOOKUP_CONCURRENCY_DEFAULT, LOOKUP_KEYS_DEFAULT, LOOKUP_MISSING_MS_DEFAULT,
         MEMORY_BYTES_DEFAULT, NEST_ROWS_DEFAULT, TARGET_RETRIES_DEFAULT,
     },
 };
@@ -21,7 +22,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::texts::{ColumnText, DurabilityText, RetentionTime};
-use crate::plan::Guarantee;
+use crate::plan::{Guarantee, OnMissing};
 
 /// A file of Courant: what comes in, what happens to it, where it is kept and how
 /// it is asked for.
@@ -234,6 +235,79 @@ pub(super) struct JoltOptions {
     pub(super) split: bool,
     /// What `^` means in the specification.
     pub(super) context: Option<Map<String, Value>>,
+}
+
+/// `lookup`: what something outside knows is put in the document; lookup.md tells more.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LookupYaml {
+    /// A table of the cache to ask; `key` says with what.
+    #[schemars(length(min = 1))]
+    pub(super) cache: Option<String>,
+    /// The field with the cache's key.
+    pub(super) key: Option<FieldPath>,
+    /// The field that names one field of the cache's key; without it, the whole key.
+    pub(super) field: Option<FieldPath>,
+    /// A collection of the history to ask; `id` says with what.
+    #[schemars(length(min = 1))]
+    pub(super) history: Option<String>,
+    /// The field with the document's id.
+    pub(super) id: Option<FieldPath>,
+    /// Where the answer is put.
+    pub(super) into: FieldPath,
+    /// Whether all rows are the answer, as a list, empty where there are none; else the
+    /// first one.
+    #[serde(default)]
+    pub(super) many: bool,
+    /// What happens to a record that nothing is found for: `reject` makes it a dead
+    /// letter, `skip` drops it, `null` puts null in place, `keep` leaves it as it is.
+    /// Default: reject.
+    #[serde(default, deserialize_with = "super::tests_file::present")]
+    #[schemars(with = "Option<OnMissingYaml>")]
+    pub(super) on_missing: Option<Option<OnMissingYaml>>,
+    /// Uses answers again.
+    pub(super) remember: Option<RememberYaml>,
+    /// Questions of one partition that are open at a time.
+    #[serde(default = "lookup_concurrency")]
+    #[schemars(range(min = 1, max = 256))]
+    pub(super) concurrency: usize,
+}
+
+/// What happens to a record that nothing is found for.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum OnMissingYaml {
+    Reject,
+    Skip,
+    Null,
+    Keep,
+}
+
+impl LookupYaml {
+    /// YAML's own null is the word `null`.
+    pub(super) fn on_missing(&self) -> OnMissing {
+        match self.on_missing {
+            None | Some(Some(OnMissingYaml::Reject)) => OnMissing::Reject,
+            Some(None | Some(OnMissingYaml::Null)) => OnMissing::Null,
+            Some(Some(OnMissingYaml::Skip)) => OnMissing::Skip,
+            Some(Some(OnMissingYaml::Keep)) => OnMissing::Keep,
+        }
+    }
+}
+
+/// How answers are used again.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RememberYaml {
+    /// How long an answer counts.
+    pub(super) ttl: Span,
+    /// How long it counts that nothing was found.
+    #[serde(default = "lookup_missing")]
+    pub(super) missing: Span,
+    /// How many answers one partition keeps; the oldest go first.
+    #[serde(default = "lookup_keys")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub(super) keys: usize,
 }
 
 /// `key`: the record's key becomes a field's value, or nothing.
@@ -637,6 +711,18 @@ fn checkpoint() -> Span {
 
 fn retries() -> u32 {
     TARGET_RETRIES_DEFAULT
+}
+
+fn lookup_concurrency() -> usize {
+    LOOKUP_CONCURRENCY_DEFAULT
+}
+
+fn lookup_missing() -> Span {
+    Span::from_millis(LOOKUP_MISSING_MS_DEFAULT)
+}
+
+fn lookup_keys() -> usize {
+    LOOKUP_KEYS_DEFAULT
 }
 
 fn deduplicate_keys() -> usize {

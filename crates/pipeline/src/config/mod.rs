@@ -19,6 +19,7 @@ mod endpoints;
 mod examples;
 mod format;
 mod jolt;
+mod lookup;
 mod nest;
 mod node;
 mod pipelines;

@@ -98,7 +98,8 @@ impl<'a> Piece<'a> {
         };
         let mut flow = Flow { columns: topics.columns(&from).cloned(), exact: false };
         let steps = at.get("steps");
-        let steps = steps.map(|at| steps::read(&at, given.folder, &mut flow, report));
+        let steps =
+            steps.map(|at| steps::read(&at, given.folder, given.connectors, &mut flow, report));
         let steps = steps.unwrap_or_default();
         let targets = at
             .get("to")

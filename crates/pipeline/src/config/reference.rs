@@ -51,6 +51,10 @@ impl<'a> Page<'a> {
         self.section("pipelines", "Pipeline", examples::PIPELINES)?;
         self.out.push_str("\n## Steps\n\nA step is a map with one key.\n");
         for (name, definition, example) in examples::STEPS {
+            if name == "lookup" {
+                self.lookup(connectors, example)?;
+                continue;
+            }
             self.piece(name, definition, example)?;
         }
         self.out.push_str("\n## Targets\n\nA target is a topic's name, or a map with one key.\n");
@@ -88,6 +92,30 @@ impl<'a> Page<'a> {
         self.example(example)?;
         self.out.push('\n');
         self.definition(definition)
+    }
+
+    /// The step whose keys are its own and those of connectors, which follow it.
+    fn lookup(&mut self, connectors: &Connectors, example: &str) -> fmt::Result {
+        writeln!(self.out, "\n### `lookup`\n")?;
+        let schema = &self.schema["$defs"]["Lookup"];
+        let about = schema["description"].as_str().unwrap_or_default();
+        writeln!(self.out, "{}\n", sentence(about.strip_prefix("`lookup`: ").unwrap_or(about)))?;
+        self.example(example)?;
+        self.out.push('\n');
+        self.table(schema, &|key| connectors.lookup(key).is_none())?;
+        for kind in &connectors.lookups {
+            let about = kind.about;
+            writeln!(
+                self.out,
+                "\n#### `lookup` over `{}`\n\n{}\n",
+                about.name,
+                sentence(about.summary)
+            )?;
+            self.example(&format!("- lookup:\n    {}", about.example.replace('\n', "\n    ")))?;
+            writeln!(self.out, "\n{}\n", sentence(about.guarantee))?;
+            self.definition(&format!("lookup.{}", about.name))?;
+        }
+        Ok(())
     }
 
     fn connector(&mut self, role: &str, about: &About) -> fmt::Result {

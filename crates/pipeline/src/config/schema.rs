@@ -9,8 +9,8 @@ use serde_json::{Map, Value, json};
 
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
-    HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, NestYaml, PipelineYaml, ProfileYaml,
-    SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
+    HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, LookupYaml, NestYaml, PipelineYaml,
+    ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -22,6 +22,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     let steps = [
         ("sql", parts.of::<SqlYaml>()),
         ("jolt", parts.of::<JoltYaml>()),
+        ("lookup", parts.of::<LookupYaml>()),
         ("key", optional(&parts.of::<KeyYaml>())),
         ("split", parts.of::<SplitYaml>()),
         ("route", json!({ "type": "array", "minItems": 1, "items": parts.of::<BranchYaml>() })),
@@ -49,6 +50,15 @@ pub fn schema(connectors: &Connectors) -> Value {
     for kind in &connectors.sinks {
         targets.push((kind.about.name, hoist("sink", kind.about, &mut definitions)));
     }
+    let mut asked = Vec::new();
+    for kind in &connectors.lookups {
+        asked.push((kind.about.name, hoist("lookup", kind.about, &mut definitions)));
+    }
+    let stores = ["cache", "history"].map(|name| (name, Value::Null));
+    let lookup = &mut definitions["LookupYaml"];
+    add_connectors(lookup, &asked);
+    let choices = asked.iter().chain(&stores).map(|(name, _)| json!({ "required": [name] }));
+    set(lookup, "oneOf", choices.collect());
     add_connectors(&mut definitions["SourceYaml"], &sources);
     definitions.insert("Step".into(), one_key(&steps));
     definitions.insert("Target".into(), one_key(&targets));

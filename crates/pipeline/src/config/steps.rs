@@ -9,20 +9,22 @@ use courant_model::{Column, ColumnType, Columns, TopicName, json::FieldPath};
 
 use super::{
     format::{BranchYaml, DeduplicateYaml, KeyYaml, OtherwiseYaml, SplitYaml, SqlYaml, WhenYaml},
-    jolt, nest,
+    jolt, lookup, nest,
     report::{At, Report},
     sql,
 };
 use crate::{
+    connector::Connectors,
     options::suggest,
     plan::{Branch, Destination, StepPlan},
 };
 
 /// Every step there is.
-pub(super) const STEPS: [&str; 7] = ["sql", "jolt", "key", "split", "route", "deduplicate", "nest"];
+pub(super) const STEPS: [&str; 8] =
+    ["sql", "jolt", "lookup", "key", "split", "route", "deduplicate", "nest"];
 
 /// Steps of the map that this version does not have.
-const LATER: [&str; 4] = ["lookup", "validate", "mask", "jq"];
+const LATER: [&str; 3] = ["validate", "mask", "jq"];
 
 /// What is known of the documents at a point of a pipeline.
 #[derive(Debug, Clone, Default)]
@@ -61,6 +63,7 @@ impl Flow {
 pub(super) fn read<'a>(
     at: &At<'a>,
     folder: jolt::Folder<'_>,
+    connectors: &Connectors,
     flow: &mut Flow,
     report: &mut Report,
 ) -> ReadSteps<'a> {
@@ -73,6 +76,10 @@ pub(super) fn read<'a>(
                     "jolt" => {
                         flow.forget();
                         jolt::step(&body, folder, report)
+                    }
+                    "lookup" => {
+                        let before = std::mem::take(flow);
+                        lookup::step(&body, connectors, &before, report)
                     }
                     "key" => key(&body, flow, report),
                     "split" => split(&body, flow, report),

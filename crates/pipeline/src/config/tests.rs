@@ -23,6 +23,7 @@ mod bad_files;
 mod channel_files;
 mod examples;
 mod jolt_files;
+mod lookup_files;
 mod nest_files;
 mod reference;
 mod sql_files;
@@ -100,6 +101,7 @@ pub(super) fn connectors() -> Connectors {
     Connectors {
         sources: vec![SourceKind { about: web, parse: source }],
         sinks: vec![SinkKind { about: hook, parse: sink }],
+        lookups: Vec::new(),
         logs: vec![LogKind { schemes: &["kafka"], check: check_log }],
         pushes: vec![PushKind { schemes: &["pusher"], check: check_log }],
     }

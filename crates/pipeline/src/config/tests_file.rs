@@ -19,8 +19,9 @@ use super::{
     report::{At, Report},
 };
 use crate::{
+    driver::GivenAnswer,
     options::suggest,
-    plan::{Plan, TargetPlan},
+    plan::{Plan, StepPlan, TargetPlan},
 };
 
 /// A file of tests.
@@ -37,6 +38,8 @@ pub struct TestCase {
     pub place: Place,
     /// Where the virtual clock begins; 2026-01-01T00:00:00Z unless set.
     pub now: Timestamp,
+    /// What the lookups of pipelines answer in place of what is outside.
+    pub lookups: Vec<(String, GivenAnswer)>,
     pub steps: Vec<TestStep>,
 }
 
@@ -146,9 +149,26 @@ pub(super) struct CaseYaml {
     name: String,
     /// Where the clock begins, RFC 3339.
     now: Option<String>,
+    /// What lookups over connectors find.
+    #[serde(default)]
+    lookups: Vec<LookupAnswerYaml>,
     /// What happens, in order.
     #[expect(dead_code, reason = "read from the tree; here for its shape")]
     steps: Vec<Value>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct LookupAnswerYaml {
+    /// The pipeline.
+    pipeline: String,
+    /// The number of its step, from 1.
+    step: usize,
+    /// Values of parameters, by their fields, that a question must have.
+    #[serde(default)]
+    when: Map<String, Value>,
+    /// What is found; with `many`, a list.
+    give: Value,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -243,7 +263,7 @@ pub(super) struct DeadYaml {
 }
 
 /// Tells a key that holds null from one that is absent.
-fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
+pub(super) fn present<'de, T: Deserialize<'de>, D: serde::Deserializer<'de>>(
     from: D,
 ) -> Result<Option<T>, D::Error> {
     T::deserialize(from).map(Some)
@@ -269,13 +289,49 @@ impl Reader<'_> {
         let steps = at.get("steps")?;
         let steps: Vec<TestStep> = steps.items().filter_map(|item| self.step(&item)).collect();
         let case = case?;
+        let lookups = at.get("lookups").map(|list| self.lookups(case.lookups, &list));
         let now = case.now.and_then(|now| self.timestamp(&now, &at.get("now")?));
         Some(TestCase {
             name: case.name,
             place: at.spot.place(),
             now: now.unwrap_or(NOW_DEFAULT),
+            lookups: lookups.unwrap_or_default(),
             steps,
         })
+    }
+
+    /// The answers of a test, each for a lookup that there is.
+    fn lookups(
+        &mut self,
+        answers: Vec<LookupAnswerYaml>,
+        list: &At<'_>,
+    ) -> Vec<(String, GivenAnswer)> {
+        let known: Vec<&str> = self.plan.pipelines.keys().map(String::as_str).collect();
+        let mut read = Vec::new();
+        for (answer, at) in answers.into_iter().zip(list.items()) {
+            let LookupAnswerYaml { pipeline, step, when, give } = answer;
+            self.known(
+                "pipeline",
+                &pipeline,
+                &known,
+                &at.get("pipeline").unwrap_or_else(|| at.clone()),
+            );
+            let Some(plan) = self.plan.pipelines.get(&pipeline) else { continue };
+            let index = step.checked_sub(1);
+            let Some(StepPlan::Lookup(lookup)) = index.and_then(|index| plan.steps.get(index))
+            else {
+                let what = format!("step {step} of pipeline {pipeline:?} is no lookup");
+                self.report.at(&at, what, "give the number of a lookup, counted from 1");
+                continue;
+            };
+            let fields: Vec<String> = lookup.parameters().iter().map(ToString::to_string).collect();
+            let fields: Vec<&str> = fields.iter().map(String::as_str).collect();
+            for name in when.keys() {
+                self.known("parameter", name, &fields, &at);
+            }
+            read.push((pipeline, GivenAnswer { step, when, give }));
+        }
+        read
     }
 
     fn step(&mut self, item: &At<'_>) -> Option<TestStep> {

@@ -70,6 +70,9 @@ fn run_case(plan: &Plan, case: &TestCase) -> Result<(), Mismatch> {
     let failed = |place: &Place, what: String| Mismatch { place: place.clone(), what };
     let mut driver =
         Driver::new(plan, case.now).map_err(|error| failed(&case.place, error.to_string()))?;
+    for (pipeline, answer) in &case.lookups {
+        driver.answer(pipeline, answer.clone());
+    }
     for TestStep { place, action } in &case.steps {
         let done = match action {
             TestAction::Give { topic, records } => {

@@ -4,22 +4,26 @@
 //! hand, and when a call returns everything that follows from it has happened. The
 //! pipelines are the runtime's own [`PipelineCore`]s, and events become writes by the
 //! same functions as there. Every topic has one partition here, so that what it holds
-//! has one order; sources do not run, their topics are given records.
+//! has one order; sources do not run, their topics are given records. Lookups ask the
+//! stores, or find the answers that were given for them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use courant_model::{
     Offset, Origin, Record, StoredRecord, Timestamp, TopicName,
+    json::scalar_text,
     limits::{DRIVER_ROUNDS_MAX, PIPELINE_BATCH_RECORDS_MAX},
 };
 use courant_stores::Document;
 use indexmap::IndexMap;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
+    connector::Answer,
     core::{CoreOutput, Originals, PipelineCore},
     event::Event,
-    plan::{PipelinePlan, Plan, TargetPlan},
+    lookup::{Asked, LookupStage},
+    plan::{LookupSource, PipelinePlan, Plan, TargetPlan},
     sinks::{cache, history},
     steps::{Rejected, StepContext, StepError, pins::Pins},
 };
@@ -28,6 +32,8 @@ mod cases;
 mod compare;
 #[cfg(test)]
 mod jolt_tests;
+#[cfg(test)]
+mod lookup_tests;
 mod stores;
 #[cfg(test)]
 mod tests;
@@ -54,6 +60,19 @@ struct Driven {
     dead_letters: Vec<Record>,
     /// What connectors' sinks would have been given.
     sunk: Vec<Event>,
+    /// What connectors' lookups answer.
+    answers: Vec<GivenAnswer>,
+}
+
+/// What a lookup is to answer in place of what is outside.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GivenAnswer {
+    /// The step's number, from 1.
+    pub step: usize,
+    /// Values of parameters, by their fields; the question must have them all.
+    pub when: Map<String, Value>,
+    /// What is found: of a list, each item.
+    pub give: Value,
 }
 
 /// Why a plan cannot be driven.
@@ -98,6 +117,14 @@ impl Driver {
             self.append(topic, record);
         }
         self.settle()
+    }
+
+    /// Sets what a pipeline's lookup answers; of those that fit a question the first
+    /// counts, and without one nothing is found.
+    pub fn answer(&mut self, pipeline: &str, answer: GivenAnswer) {
+        if let Some(driven) = self.pipelines.get_mut(pipeline) {
+            driven.answers.push(answer);
+        }
     }
 
     /// Moves the clock forward.
@@ -164,9 +191,18 @@ impl Driver {
         let driven = &mut self.pipelines[index];
         let (core, _) = driven.inputs.get_mut(&topic).expect("it reads this topic");
         let events = records.into_iter().map(Event::from_stored).collect();
-        let mut output = core.run(&context, events);
+        let stages: Vec<_> = core.lookups().cloned().collect();
+        let round = |core: &mut PipelineCore, events| {
+            let mut output = core.run(0, &context, CoreOutput::of(events));
+            for (segment, stage) in (1..).zip(&stages) {
+                look_up(stage, &driven.answers, &self.stores, self.now, &mut output);
+                output = core.run(segment, &context, output);
+            }
+            output
+        };
+        let mut output = round(core, events);
         while core.has_more() {
-            output.extend(core.run(&context, Vec::new()));
+            output.extend(round(core, Vec::new()));
         }
         // Nobody stores them: what a core remembers lasts as long as the driver.
         core.take_changes();
@@ -239,7 +275,8 @@ impl Driven {
         };
         let inputs = pipeline.from.iter().map(input).collect::<Result<_, StepError>>()?;
         let plan = pipeline.clone();
-        Ok(Self { plan, inputs, dead_letters: Vec::new(), sunk: Vec::new() })
+        let (dead_letters, sunk, answers) = (Vec::new(), Vec::new(), Vec::new());
+        Ok(Self { plan, inputs, dead_letters, sunk, answers })
     }
 
     /// The next records of a topic that has some.
@@ -255,4 +292,58 @@ impl Driven {
             Some((topic.clone(), records))
         })
     }
+}
+
+/// Answers what the events of a batch ask, one after the other.
+fn look_up(
+    stage: &LookupStage,
+    answers: &[GivenAnswer],
+    stores: &Stores,
+    now: Origin,
+    output: &mut CoreOutput,
+) {
+    for event in std::mem::take(&mut output.events) {
+        let asked = stage.asked(&event);
+        let answer = match &asked {
+            Asked::Question(question) => Some(found(stage, question, answers, stores, now)),
+            Asked::Nothing | Asked::Missing | Asked::Refused(_) => None,
+        };
+        stage.settle(event, asked, answer.as_ref(), output);
+    }
+}
+
+fn found(
+    stage: &LookupStage,
+    question: &[Value],
+    answers: &[GivenAnswer],
+    stores: &Stores,
+    now: Origin,
+) -> Answer {
+    let text = |at: usize| question.get(at).and_then(scalar_text).unwrap_or_default();
+    let found = match &stage.plan.source {
+        LookupSource::Cache { table, field, .. } => {
+            let held = stores.cached(table, &text(0), now);
+            if field.is_some() { held.and_then(|held| held.get(text(1)).cloned()) } else { held }
+        }
+        LookupSource::History { collection, .. } => {
+            stores.document(collection, &text(0)).cloned().map(Value::Object)
+        }
+        LookupSource::Connector { .. } => {
+            let fields: Vec<String> =
+                stage.plan.parameters().iter().map(ToString::to_string).collect();
+            let fits = |answer: &&GivenAnswer| {
+                let has = |(name, value): (&String, &Value)| {
+                    fields.iter().position(|field| field == name).map(|at| &question[at])
+                        == Some(value)
+                };
+                answer.step == stage.place.number() && answer.when.iter().all(has)
+            };
+            answers.iter().find(fits).map(|answer| answer.give.clone())
+        }
+    };
+    Answer::Found(match found {
+        Some(Value::Array(items)) if stage.plan.many => items,
+        Some(Value::Null) | None => Vec::new(),
+        Some(found) => vec![found],
+    })
 }

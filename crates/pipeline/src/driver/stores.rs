@@ -34,6 +34,10 @@ impl Stores {
         self.collections.get(collection).into_iter().flat_map(IndexMap::values).collect()
     }
 
+    pub(super) fn document(&self, collection: &str, id: &str) -> Option<&Document> {
+        self.collections.get(collection)?.get(id)
+    }
+
     pub(super) fn cached(&self, table: &str, key: &str, now: Origin) -> Option<Value> {
         let entry = self.tables.get(table)?.get(key)?;
         (!entry.has_expired(now)).then(|| match &entry.held {

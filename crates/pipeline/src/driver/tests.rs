@@ -257,7 +257,8 @@ fn case(expectations: impl IntoIterator<Item = Expectation>) -> TestFile {
     let actions = steps.into_iter().chain(expectations.into_iter().map(TestAction::Expect));
     let steps = (1..).zip(actions).map(|(line, action)| TestStep { place: at(line), action });
     let steps = steps.collect();
-    let case = TestCase { name: "it".into(), place: at(0), now: START, steps };
+    let (name, lookups) = ("it".into(), Vec::new());
+    let case = TestCase { name, place: at(0), now: START, lookups, steps };
     TestFile { file: PathBuf::from("a.test.yaml"), cases: vec![case] }
 }
 

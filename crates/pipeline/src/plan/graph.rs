@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::{Destination, EndpointPlan, PipelinePlan, Plan, StepPlan, TargetPlan};
+use super::{Destination, EndpointPlan, LookupSource, PipelinePlan, Plan, StepPlan, TargetPlan};
 
 /// What flows where.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -105,6 +105,16 @@ impl Graph {
             self.edge(&topic, &id, EdgeKind::Data);
         }
         for step in &pipeline.steps {
+            if let StepPlan::Lookup(lookup) = step {
+                let store = match &lookup.source {
+                    LookupSource::Cache { table, .. } => self.node(NodeKind::Cache, table, None),
+                    LookupSource::History { collection, .. } => {
+                        self.node(NodeKind::History, collection, None)
+                    }
+                    LookupSource::Connector { .. } => continue,
+                };
+                self.edge(&store, &id, EdgeKind::Data);
+            }
             for destination in step.destinations() {
                 if let Destination::Topic(topic) = destination {
                     self.topic_edge(&id, topic.as_str(), EdgeKind::Route);

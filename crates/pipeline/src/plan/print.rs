@@ -9,8 +9,8 @@ use courant_log::{AutoOffsetReset, Retention};
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
-    Branch, ChannelPlan, Destination, EndpointPlan, Guarantee, JoltPlan, PipelinePlan, Plan,
-    RoleChoice, StepPlan, TargetPlan, TopicPlan,
+    Branch, ChannelPlan, Destination, EndpointPlan, Guarantee, JoltPlan, LookupPlan, PipelinePlan,
+    Plan, RoleChoice, StepPlan, TargetPlan, TopicPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -132,6 +132,7 @@ fn write_step(step: &StepPlan, out: &mut String) -> fmt::Result {
     match step {
         StepPlan::Sql { text } => writeln!(out, "      sql {}", shortened(text)),
         StepPlan::Jolt(jolt) => writeln!(out, "      jolt {}", jolt_text(jolt)),
+        StepPlan::Lookup(lookup) => writeln!(out, "      lookup {}", lookup_text(lookup)),
         StepPlan::Key { field: Some(field) } => writeln!(out, "      key {field}"),
         StepPlan::Key { field: None } => writeln!(out, "      key none"),
         StepPlan::Split { field, into: None } => writeln!(out, "      split {field}"),
@@ -191,6 +192,12 @@ fn write_channel(name: &str, channel: &ChannelPlan, out: &mut String) -> fmt::Re
         write!(out, ", with {}", list(data))?;
     }
     writeln!(out)
+}
+
+fn lookup_text(lookup: &LookupPlan) -> String {
+    let LookupPlan { source, into, on_missing, .. } = lookup;
+    let by = list(&lookup.parameters());
+    format!("{source} by {by} into {into}, what is missing: {}", on_missing.as_str())
 }
 
 /// The operations by name, and the options.

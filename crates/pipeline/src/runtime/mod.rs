@@ -29,6 +29,7 @@ mod budget;
 mod deliver;
 mod ensure;
 mod freshness;
+mod lookup;
 mod outbox;
 mod partition;
 mod source;

@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     budget::Share,
     deliver::{Backoff, Control, Halt, Target},
+    lookup::Asker,
     state::{Checkpoint, StateError, StateStore},
     status::PartitionStatus,
     transact::Transactions,
@@ -47,6 +48,8 @@ pub(crate) struct PartitionTask {
     pub(crate) reader: Box<dyn PartitionReader>,
     pub(crate) committer: Box<dyn Committer>,
     pub(crate) core: PipelineCore,
+    /// Those between the core's segments, in order.
+    pub(crate) lookups: Vec<Asker>,
     pub(crate) targets: Vec<Target>,
     pub(crate) routes: BTreeMap<TopicName, Target>,
     pub(crate) dead_letters: TopicSink,
@@ -263,11 +266,11 @@ impl PartitionTask {
         let records = read.records.len();
         let originals = Originals::of(&read.records);
         let events = read.records.into_iter().map(Event::from_stored).collect();
-        let output = self.run_core(events).await?;
+        let output = self.run_steps(events).await?;
         let (mut out, mut dead) = self.deliver(output, &originals).await?;
         // All of it comes before the next checkpoint: what is held back is in no state.
         while self.core.has_more() {
-            let output = self.run_core(Vec::new()).await?;
+            let output = self.run_steps(Vec::new()).await?;
             let more = self.deliver(output, &Originals::default()).await?;
             (out, dead) = (out + more.0, dead + more.1);
         }
@@ -279,15 +282,35 @@ impl PartitionTask {
         Ok(())
     }
 
-    /// Runs the steps; a large batch does so off the async threads.
-    async fn run_core(&mut self, events: Vec<Event>) -> Result<CoreOutput, Halt> {
+    /// Takes events through all steps, with what they look up in between.
+    async fn run_steps(&mut self, events: Vec<Event>) -> Result<CoreOutput, Halt> {
+        let mut output = self.run_core(0, CoreOutput::of(events)).await?;
+        for segment in 1..self.core.segments() {
+            output = self.look_up(segment - 1, output).await?;
+            output = self.run_core(segment, output).await?;
+        }
+        Ok(output)
+    }
+
+    /// Waits for what the events of a batch ask between two segments.
+    async fn look_up(&mut self, number: usize, output: CoreOutput) -> Result<CoreOutput, Halt> {
+        let now = self.pipeline.roles.clock.now_origin();
+        let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
+        match self.lookups.get_mut(number) {
+            Some(asker) => asker.ask(output, now, control).await,
+            None => Ok(output),
+        }
+    }
+
+    /// Runs a segment of the steps; a large batch does so off the async threads.
+    async fn run_core(&mut self, segment: usize, output: CoreOutput) -> Result<CoreOutput, Halt> {
         let context = StepContext { now: self.pipeline.roles.clock.now_origin() };
-        if events.len() <= PIPELINE_INLINE_EVENTS_MAX && !self.core.has_more() {
-            return Ok(self.core.run(&context, events));
+        if output.events.len() <= PIPELINE_INLINE_EVENTS_MAX && !self.core.has_more() {
+            return Ok(self.core.run(segment, &context, output));
         }
         let mut core = std::mem::take(&mut self.core);
         let run = tokio::task::spawn_blocking(move || {
-            let output = core.run(&context, events);
+            let output = core.run(segment, &context, output);
             (core, output)
         });
         let (core, output) =

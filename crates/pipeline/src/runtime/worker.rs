@@ -24,6 +24,7 @@ use super::{
     RoleHandles,
     budget::Budget,
     deliver::{Backoff, Control, Halt, Target},
+    lookup::Asker,
     outbox::Outbox,
     partition::{PartitionTask, Progress},
     state::StateStore,
@@ -173,8 +174,12 @@ impl Pipeline {
         let transactions =
             (self.plan.guarantee == Guarantee::ExactlyOnce).then(Transactions::default);
         let outbox = transactions.as_ref().map(|transactions| &transactions.outbox);
+        let core = core.map_err(|error| Halt::Fatal(error.to_string()))?;
+        let asker = |stage| Asker::open(stage, &self.roles, &self.name, &self.base);
+        let lookups = core.lookups().map(asker).collect::<Result<_, ConnectorError>>();
         Ok(PartitionTask {
-            core: core.map_err(|error| Halt::Fatal(error.to_string()))?,
+            lookups: lookups.map_err(|error| Halt::Fatal(error.what))?,
+            core,
             targets: self.targets(outbox).map_err(|error| Halt::Fatal(error.what))?,
             routes: self.routes(outbox),
             dead_letters: self.dead_letters(),

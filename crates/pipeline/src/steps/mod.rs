@@ -9,7 +9,7 @@ use std::{fmt, sync::Arc};
 
 use courant_model::{Columns, Origin, TopicName};
 
-use crate::{event::Event, plan::StepPlan};
+use crate::{event::Event, lookup::LookupStage, plan::StepPlan};
 
 mod deduplicate;
 mod jolt;
@@ -24,6 +24,7 @@ mod sql;
 pub(crate) use key::scalar_at;
 use pins::Pins;
 use shape::Shape;
+pub(crate) use split::put;
 
 /// What a step may know of the world.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +88,7 @@ pub trait Step: Send + fmt::Debug {
 
 /// Where a step stands: what it is called and what its documents look like.
 #[derive(Debug)]
-struct Place {
+pub(crate) struct Place {
     label: Arc<str>,
     topic: TopicName,
     number: usize,
@@ -95,14 +96,24 @@ struct Place {
 
 impl Place {
     fn of(topic: &TopicName, number: usize, kind: &str) -> Self {
-        Self { label: Self::label(number, kind), topic: topic.clone(), number }
+        Self { label: Self::label_of(number, kind), topic: topic.clone(), number }
     }
 
-    fn label(number: usize, kind: &str) -> Arc<str> {
+    fn label_of(number: usize, kind: &str) -> Arc<str> {
         format!("step {number} ({kind})").into()
     }
 
-    fn reject(&self, event: Event, why: impl Into<String>) -> Rejected {
+    /// As people count: `step 2 (sql)`.
+    pub(crate) fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// The step's number, from 1.
+    pub(crate) fn number(&self) -> usize {
+        self.number
+    }
+
+    pub(crate) fn reject(&self, event: Event, why: impl Into<String>) -> Rejected {
         Rejected { event, step: Arc::clone(&self.label), why: why.into() }
     }
 }
@@ -115,8 +126,16 @@ pub struct StepError {
     pub why: String,
 }
 
-/// Builds the steps for the records of one topic. Statements that follow each other
-/// become one step, so that its documents are decoded and encoded once.
+/// Steps that follow each other without waiting, and the lookup behind them, if any.
+#[derive(Debug, Default)]
+pub(crate) struct Segment {
+    pub(crate) steps: Vec<NumberedStep>,
+    pub(crate) lookup: Option<Arc<LookupStage>>,
+}
+
+/// Builds the steps for the records of one topic, cut into segments by the lookups; the
+/// last segment has none. Statements that follow each other become one step, so that its
+/// documents are decoded and encoded once.
 ///
 /// # Errors
 /// [`StepError`] when a statement or condition does not fit the declared columns, or a
@@ -126,9 +145,9 @@ pub(crate) fn build(
     topic: &TopicName,
     columns: Option<&Columns>,
     pins: &Arc<Pins>,
-) -> Result<Vec<NumberedStep>, StepError> {
+) -> Result<Vec<Segment>, StepError> {
     let mut shape = Shape::of_topic(columns);
-    let mut steps: Vec<NumberedStep> = Vec::new();
+    let (mut segments, mut steps) = (Vec::new(), Vec::new());
     let mut index = 0;
     while let Some(plan) = plans.get(index) {
         let number = index + 1;
@@ -144,6 +163,15 @@ pub(crate) fn build(
             StepPlan::Jolt(plan) => {
                 shape = Shape::made_by(number);
                 Box::new(jolt::JoltStep::new(place("jolt"), plan)?)
+            }
+            StepPlan::Lookup(plan) => {
+                shape = Shape::made_by(number);
+                let stage =
+                    LookupStage { place: place("lookup"), plan: Arc::new((**plan).clone()) };
+                let steps = std::mem::take(&mut steps);
+                segments.push(Segment { steps, lookup: Some(Arc::new(stage)) });
+                index += 1;
+                continue;
             }
             StepPlan::Key { field } => {
                 Box::new(key::KeyStep { place: place("key"), field: field.clone() })
@@ -171,7 +199,8 @@ pub(crate) fn build(
         steps.push((number, step));
         index += 1;
     }
-    Ok(steps)
+    segments.push(Segment { steps, lookup: None });
+    Ok(segments)
 }
 
 fn sql_text(plan: &StepPlan) -> Option<&str> {

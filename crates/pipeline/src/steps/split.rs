@@ -82,7 +82,7 @@ impl SplitStep {
             .iter()
             .map(|item| {
                 let mut part = rest.clone();
-                set(&mut part, into.segments(), item.clone()).then_some(part).ok_or_else(|| {
+                put(&mut part, into.segments(), item.clone()).then_some(part).ok_or_else(|| {
                     format!("field \"{into}\" lies within a value that is no object")
                 })
             })
@@ -107,7 +107,7 @@ fn remove(document: &mut Value, path: &[String]) {
 
 /// Puts a value at a path, making objects on the way; `false` where another kind of
 /// value stands in it.
-fn set(document: &mut Value, path: &[String], value: Value) -> bool {
+pub(crate) fn put(document: &mut Value, path: &[String], value: Value) -> bool {
     let Value::Object(fields) = document else { return false };
     match path {
         [] => false,
@@ -117,7 +117,7 @@ fn set(document: &mut Value, path: &[String], value: Value) -> bool {
         }
         [first, rest @ ..] => {
             let inner = fields.entry(first.as_str()).or_insert_with(|| Value::Object(Map::new()));
-            set(inner, rest, value)
+            put(inner, rest, value)
         }
     }
 }

@@ -39,7 +39,7 @@ impl SqlStep {
         shape: &Shape,
         pins: Arc<Pins>,
     ) -> Result<Self, StepError> {
-        let labels = (place.number..).map(|number| Place::label(number, "sql"));
+        let labels = (place.number..).map(|number| Place::label_of(number, "sql"));
         let mut step = Self {
             texts: labels.zip(texts.iter().map(|text| (*text).to_owned())).collect(),
             compiled: None,

@@ -14,9 +14,12 @@ use std::{fmt, path::Path, time::Duration};
 use async_trait::async_trait;
 use courant_model::limits::{DATABASE_CALL_MS_MAX, DATABASE_CONNECT_MS_MAX};
 use courant_pipeline::connector::ConnectorError;
+use serde_json::Value;
 
 use super::{
     address::{Address, Kind},
+    cell::Cell,
+    query::Query,
     table::{Table, Work},
 };
 
@@ -28,6 +31,14 @@ pub(crate) trait Session: Send + Sync + fmt::Debug {
 
     /// Does all work in one transaction, or nothing.
     async fn write(&mut self, tables: &[Table], work: Vec<Work>) -> Result<(), Fault>;
+
+    /// The rows of a query, as JSON objects; at most `rows` of them.
+    async fn query(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Value>, Fault>;
 }
 
 /// Why a database did not do what it was asked.
@@ -58,19 +69,33 @@ impl Fault {
     }
 }
 
+/// What a session is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    Write,
+    /// The database refuses to change anything.
+    Read,
+}
+
 /// Connects; relative paths start at `base`.
 ///
 /// # Errors
 /// [`Fault`]; credentials that are refused may be mended at the other side, so they are
 /// tried again.
-pub(crate) async fn connect(address: &Address, base: &Path) -> Result<Box<dyn Session>, Fault> {
+pub(crate) async fn connect(
+    address: &Address,
+    base: &Path,
+    purpose: Purpose,
+) -> Result<Box<dyn Session>, Fault> {
     let connecting = async {
         let session: Box<dyn Session> = match &address.kind {
-            Kind::MySql(opts) => Box::new(mysql::MySql::connect(opts, address.ca(base)).await?),
-            Kind::Postgres(config) => {
-                Box::new(postgres::Postgres::connect(config, address.ca(base)).await?)
+            Kind::MySql(opts) => {
+                Box::new(mysql::MySql::connect(opts, address.ca(base), purpose).await?)
             }
-            Kind::Sqlite(path) => Box::new(sqlite::Sqlite::open(base.join(path)).await?),
+            Kind::Postgres(config) => {
+                Box::new(postgres::Postgres::connect(config, address.ca(base), purpose).await?)
+            }
+            Kind::Sqlite(path) => Box::new(sqlite::Sqlite::open(base.join(path), purpose).await?),
         };
         Ok(session)
     };

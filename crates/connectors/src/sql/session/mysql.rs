@@ -6,18 +6,23 @@
 use std::path::PathBuf;
 
 use async_trait::async_trait;
+use courant_capture::value::{Date, DateTime, Time, Value as Captured};
 use courant_model::limits::DATABASE_STATEMENTS_KEPT;
+use futures::StreamExt;
 use mysql_async::{
-    Conn, DriverError, Error, Opts, OptsBuilder, Params, ServerError, Value, prelude::Queryable,
+    Column as Described, Conn, DriverError, Error, Opts, OptsBuilder, Params, Row, ServerError,
+    Value, consts::ColumnType, prelude::Queryable,
 };
+use serde_json::Value as Json;
 
 use super::{
-    Fault, Session, bounded,
+    Fault, Purpose, Session, bounded,
     render::{Conflict, Dialect},
 };
 use crate::{
     sql::{
         cell::{Cell, Kind},
+        query::{Placeholder, Query},
         table::{Column, Table, Work},
     },
     tls,
@@ -40,12 +45,20 @@ pub(super) struct MySql {
 }
 
 impl MySql {
-    pub(super) async fn connect(opts: &Opts, ca: Option<PathBuf>) -> Result<Self, Fault> {
+    pub(super) async fn connect(
+        opts: &Opts,
+        ca: Option<PathBuf>,
+        purpose: Purpose,
+    ) -> Result<Self, Fault> {
         tls::install();
+        let mut settings = SETTINGS.to_vec();
+        if purpose == Purpose::Read {
+            settings.push("SET SESSION TRANSACTION READ ONLY");
+        }
         let mut builder = OptsBuilder::from_opts(opts.clone())
             .prefer_socket(false)
             .stmt_cache_size(DATABASE_STATEMENTS_KEPT)
-            .setup(SETTINGS.to_vec());
+            .setup(settings);
         if let (Some(ca), Some(ssl)) = (ca, opts.ssl_opts()) {
             let ssl = ssl.clone().with_root_certs(vec![ca.into()]);
             builder = builder.ssl_opts(Some(ssl));
@@ -140,6 +153,15 @@ impl Session for MySql {
         bounded(async { self.ask(table).await.map_err(|error| fault(&error)) }).await
     }
 
+    async fn query(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Json>, Fault> {
+        bounded(async { self.rows(query, values, rows).await.map_err(|error| fault(&error)) }).await
+    }
+
     async fn write(&mut self, tables: &[Table], work: Vec<Work>) -> Result<(), Fault> {
         let statements = work.into_iter().flat_map(|work| DIALECT.render(tables, work)).collect();
         bounded(async {
@@ -152,6 +174,82 @@ impl Session for MySql {
             Err(fault)
         })
         .await
+    }
+}
+
+impl MySql {
+    async fn rows(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Json>, Error> {
+        let values = query.order.iter().map(|at| value(values[*at].clone())).collect();
+        let text = query.text(Placeholder::Question);
+        let mut answer =
+            self.conn.exec_stream::<Row, _, _>(text, Params::Positional(values)).await?;
+        let mut found = Vec::new();
+        while found.len() < rows
+            && let Some(row) = answer.next().await.transpose()?
+        {
+            found.push(object_of(row));
+        }
+        Ok(found)
+    }
+}
+
+/// A row as an object, its values as change data capture writes them.
+fn object_of(row: Row) -> Json {
+    let columns = row.columns();
+    let field = |(column, value): (&Described, Value)| {
+        (column.name_str().into_owned(), json_of(column, value))
+    };
+    Json::Object(columns.iter().zip(row.unwrap()).map(field).collect())
+}
+
+fn json_of(column: &Described, value: Value) -> Json {
+    let digits = column.decimals().min(6);
+    let captured = match (value, column.column_type()) {
+        (Value::NULL, _) => Captured::Null,
+        (Value::Int(number), _) => Captured::Int(number),
+        (Value::UInt(number), _) => Captured::UInt(number),
+        (Value::Float(number), _) => Captured::Float(number),
+        (Value::Double(number), _) => Captured::Double(number),
+        (Value::Time(negative, days, hours, minutes, seconds, micros), _) => {
+            let hours = u16::try_from(days * 24 + u32::from(hours)).unwrap_or(u16::MAX);
+            Captured::Time(Time { negative, hours, minutes, seconds, micros, digits })
+        }
+        (Value::Date(year, month, day, ..), ColumnType::MYSQL_TYPE_DATE) => {
+            Captured::Date(Date { year, month, day })
+        }
+        (Value::Date(year, month, day, hour, minute, second, micros), kind) => {
+            let date = Date { year, month, day };
+            let at = DateTime { date, hour, minute, second, micros, digits };
+            if kind == ColumnType::MYSQL_TYPE_TIMESTAMP {
+                Captured::Timestamp(at)
+            } else {
+                Captured::DateTime(at)
+            }
+        }
+        (Value::Bytes(bytes), kind) => of_bytes(kind, column.character_set(), bytes),
+    };
+    captured.to_json()
+}
+
+fn of_bytes(kind: ColumnType, charset: u16, bytes: Vec<u8>) -> Captured {
+    /// The number of the character set of what is no text.
+    const BINARY: u16 = 63;
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    match kind {
+        ColumnType::MYSQL_TYPE_DECIMAL | ColumnType::MYSQL_TYPE_NEWDECIMAL => {
+            Captured::Decimal(text(bytes))
+        }
+        ColumnType::MYSQL_TYPE_JSON => Captured::Json(text(bytes)),
+        ColumnType::MYSQL_TYPE_BIT => {
+            Captured::UInt(bytes.iter().fold(0, |bits, byte| (bits << 8) | u64::from(*byte)))
+        }
+        _ if charset == BINARY => Captured::Bytes(bytes),
+        _ => Captured::Text(text(bytes)),
     }
 }
 

@@ -8,14 +8,20 @@ use std::{collections::HashMap, error::Error as _, path::PathBuf};
 
 use async_trait::async_trait;
 use courant_model::limits::DATABASE_STATEMENTS_KEPT;
-use tokio_postgres::{Client, Config, Error, NoTls, Statement, config::SslMode, types::ToSql};
+use serde_json::Value;
+use tokio_postgres::{
+    Client, Config, Error, NoTls, Row, Statement,
+    config::SslMode,
+    types::{Format, IsNull, ToSql, Type, to_sql_checked},
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::{Fault, Session, bounded, render::quoted};
+use super::{Fault, Purpose, Session, bounded, render::quoted};
 use crate::{
     sql::{
         cell::{Cell, Kind},
+        query::{Placeholder, Query},
         table::{Action, Column, Table, Work},
     },
     tls,
@@ -23,6 +29,9 @@ use crate::{
 
 /// How a session is set.
 const SETTINGS: &str = "SET TIME ZONE 'UTC'; SET DateStyle = 'ISO'; SET IntervalStyle = 'iso_8601'";
+
+/// How one that only reads is set beside.
+const READ_ONLY: &str = "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY";
 
 /// A connection.
 #[derive(Debug)]
@@ -34,7 +43,11 @@ pub(super) struct Postgres {
 }
 
 impl Postgres {
-    pub(super) async fn connect(config: &Config, ca: Option<PathBuf>) -> Result<Self, Fault> {
+    pub(super) async fn connect(
+        config: &Config,
+        ca: Option<PathBuf>,
+        purpose: Purpose,
+    ) -> Result<Self, Fault> {
         let (client, driver) = if config.get_ssl_mode() == SslMode::Require {
             let tls = tls::client(ca.as_deref()).map_err(|error| Fault::Refused(error.what))?;
             let (client, connection) = config
@@ -48,6 +61,9 @@ impl Postgres {
             (client, tokio::spawn(async move { drop(connection.await) }))
         };
         client.batch_execute(SETTINGS).await.map_err(|error| fault(&error))?;
+        if purpose == Purpose::Read {
+            client.batch_execute(READ_ONLY).await.map_err(|error| fault(&error))?;
+        }
         let driver = AbortOnDropHandle::new(driver);
         Ok(Self { client, statements: HashMap::new(), _driver: driver })
     }
@@ -73,6 +89,40 @@ impl Postgres {
             self.client.execute(&statement, &values).await?;
         }
         self.client.batch_execute("COMMIT").await
+    }
+
+    /// Rows as the server writes them in JSON. Decimals are texts and bytes Base64 there,
+    /// as change data capture writes them.
+    async fn rows(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Value>, Error> {
+        let text = query.text(Placeholder::Dollar);
+        let asked = self.prepared(text.clone()).await?;
+        let column = |column: &tokio_postgres::Column| {
+            let name = format!("\"{}\"", column.name().replace('"', "\"\""));
+            match *column.type_() {
+                Type::NUMERIC => format!("q.{name}::text AS {name}"),
+                // The server breaks the lines of Base64.
+                Type::BYTEA => {
+                    format!("translate(encode(q.{name}, 'base64'), E'\\n', '') AS {name}")
+                }
+                _ => format!("q.{name}"),
+            }
+        };
+        let columns = asked.columns().iter().map(column).collect::<Vec<_>>().join(", ");
+        let text = format!(
+            "SELECT row_to_json(r)::text FROM (SELECT {columns} FROM ({text}\n) AS q) AS r LIMIT {rows}"
+        );
+        let statement = self.prepared(text).await?;
+        let values: Vec<Written> =
+            values.iter().cloned().map(|cell| Written(cell.into_text())).collect();
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as _).collect();
+        let found = self.client.query(&statement, &values).await?;
+        let object = |row: &Row| serde_json::from_str(row.get(0)).unwrap_or_default();
+        Ok(found.iter().map(object).collect())
     }
 
     async fn ask(&mut self, name: &str) -> Result<Option<Table>, Error> {
@@ -125,6 +175,15 @@ impl Session for Postgres {
         bounded(async { self.ask(table).await.map_err(|error| fault(&error)) }).await
     }
 
+    async fn query(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Value>, Fault> {
+        bounded(async { self.rows(query, values, rows).await.map_err(|error| fault(&error)) }).await
+    }
+
     async fn write(&mut self, tables: &[Table], work: Vec<Work>) -> Result<(), Fault> {
         bounded(async {
             let Err(error) = self.run(tables, work).await else { return Ok(()) };
@@ -137,6 +196,32 @@ impl Session for Postgres {
         })
         .await
     }
+}
+
+/// A value that the server reads from its text, whatever its type.
+#[derive(Debug)]
+struct Written(Option<String>);
+
+impl ToSql for Written {
+    fn to_sql(
+        &self,
+        _: &Type,
+        out: &mut bytes::BytesMut,
+    ) -> Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
+        let Some(text) = &self.0 else { return Ok(IsNull::Yes) };
+        out.extend_from_slice(text.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    fn encode_format(&self, _: &Type) -> Format {
+        Format::Text
+    }
+
+    to_sql_checked!();
 }
 
 /// Rows by column: a list of each column's texts, as `unnest` takes them.

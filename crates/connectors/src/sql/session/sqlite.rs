@@ -7,19 +7,22 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
+use base64::{Engine, engine::general_purpose::STANDARD};
 use courant_model::limits::{DATABASE_CALL_MS_MAX, DATABASE_STATEMENTS_KEPT};
 use parking_lot::Mutex;
 use rusqlite::{
-    Connection, Error, ErrorCode, ToSql, params_from_iter,
+    Connection, Error, ErrorCode, OpenFlags, Row, ToSql, params_from_iter,
     types::{ToSqlOutput, Value, ValueRef},
 };
+use serde_json::{Map, Value as Json, json};
 
 use super::{
-    Fault, Session,
+    Fault, Purpose, Session,
     render::{Conflict, Dialect},
 };
 use crate::sql::{
     cell::{Cell, Kind},
+    query::{Placeholder, Query},
     table::{Column, Table, Work},
 };
 
@@ -30,9 +33,15 @@ const DIALECT: Dialect = Dialect { quote: '"', conflict: Conflict::Key };
 pub(super) struct Sqlite(Arc<Mutex<Connection>>);
 
 impl Sqlite {
-    pub(super) async fn open(path: PathBuf) -> Result<Self, Fault> {
+    pub(super) async fn open(path: PathBuf, purpose: Purpose) -> Result<Self, Fault> {
         let open = move || {
-            let connection = Connection::open(path)?;
+            let connection = match purpose {
+                Purpose::Write => Connection::open(path)?,
+                Purpose::Read => {
+                    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+                    Connection::open_with_flags(path, flags)?
+                }
+            };
             // Half of what a call may take, so that the file's own word is heard.
             connection.busy_timeout(Duration::from_millis(DATABASE_CALL_MS_MAX / 2))?;
             connection.pragma_update(None, "foreign_keys", true)?;
@@ -61,6 +70,25 @@ impl Session for Sqlite {
         self.call(move |connection| describe(connection, &name)).await
     }
 
+    async fn query(
+        &mut self,
+        query: &Query,
+        values: &[Cell],
+        rows: usize,
+    ) -> Result<Vec<Json>, Fault> {
+        let values: Vec<Cell> = query.order.iter().map(|at| values[*at].clone()).collect();
+        let text = query.text(Placeholder::Question);
+        self.call(move |connection| {
+            let mut statement = connection.prepare_cached(&text)?;
+            let names: Vec<String> =
+                statement.column_names().into_iter().map(str::to_owned).collect();
+            let found =
+                statement.query_map(params_from_iter(values), |row| object_of(row, &names))?;
+            found.take(rows).collect()
+        })
+        .await
+    }
+
     async fn write(&mut self, tables: &[Table], work: Vec<Work>) -> Result<(), Fault> {
         let statements: Vec<_> =
             work.into_iter().flat_map(|work| DIALECT.render(tables, work)).collect();
@@ -75,6 +103,22 @@ impl Session for Sqlite {
         })
         .await
     }
+}
+
+/// A row as an object, its values as the file keeps them.
+fn object_of(row: &Row<'_>, names: &[String]) -> Result<Json, Error> {
+    let mut object = Map::new();
+    for (at, name) in names.iter().enumerate() {
+        let value = match row.get_ref(at)? {
+            ValueRef::Null => Json::Null,
+            ValueRef::Integer(number) => json!(number),
+            ValueRef::Real(number) => json!(number),
+            ValueRef::Text(text) => json!(String::from_utf8_lossy(text)),
+            ValueRef::Blob(bytes) => json!(STANDARD.encode(bytes)),
+        };
+        object.insert(name.clone(), value);
+    }
+    Ok(Json::Object(object))
 }
 
 impl ToSql for Cell {

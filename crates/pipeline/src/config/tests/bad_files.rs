@@ -172,8 +172,8 @@ fn every_fault_of_pipelines_is_found() {
 7:89: unknown key "feld"; did you mean "field"?
 7:119: list of fields is empty; name what makes two records the same
 7:127: duration is zero; say how long a value is remembered, such as 1h
-7:143: step has no key; write one of sql, jolt, key, split, route, deduplicate, nest with its value
-7:147: step has no key; write one of sql, jolt, key, split, route, deduplicate, nest with its value
+7:143: step has no key; write one of sql, jolt, lookup, key, split, route, deduplicate, nest with its value
+7:147: step has no key; write one of sql, jolt, lookup, key, split, route, deduplicate, nest with its value
 7:160: step has two keys, "key" and "sql"; begin a new item with "- ""#;
     assert_eq!(below_the_head(text), expected);
 }

@@ -45,6 +45,7 @@ fn any_connectors() -> Connectors {
         sinks: ["console", "file", "webhook"]
             .map(|name| SinkKind { about: about(name), parse: any_sink })
             .into(),
+        lookups: Vec::new(),
         logs: Vec::new(),
         pushes: Vec::new(),
     }

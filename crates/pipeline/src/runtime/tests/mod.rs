@@ -8,6 +8,7 @@ mod failures;
 mod faults;
 mod flow;
 mod groups;
+mod lookups;
 mod nest;
 mod sources;
 mod world;
