@@ -208,6 +208,14 @@ pub const FILTER_VALUES_MAX: usize = 1_000;
 /// Fields of one sort.
 pub const SORT_FIELDS_MAX: usize = 32;
 
+/// How long a store remembers the version of what was deleted: longer than a replay
+/// after an outage reaches back, short enough that what is gone does not gather.
+pub const DELETED_VERSIONS_KEPT_MS: u64 = 24 * 3_600 * 1_000;
+
+/// Outdated versions of deleted things that one write drops on its way; more than it can
+/// add in most cases, so that they go sooner than they come.
+pub const DELETED_VERSIONS_DROPPED_MAX: usize = 1_000;
+
 /// Changes that a history keeps for watches to resume from, unless set.
 pub const CHANGES_KEPT_DEFAULT: u64 = 10_000_000;
 
@@ -222,6 +230,29 @@ pub const CHANGES_READ_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Bytes that the embedded cache holds in memory, unless set.
 pub const CACHE_MEMORY_BYTES_DEFAULT: u64 = 128 * 1024 * 1024;
+
+/// Keys whose writes go to Redis in one pipeline; more of them gained nothing measurable.
+pub const REDIS_PIPELINE_KEYS_MAX: usize = 100;
+
+/// Bytes of one pipeline to Redis, unless one key's writes are larger; what it holds in
+/// memory for us meanwhile.
+pub const REDIS_PIPELINE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Keys of a table that Redis is asked the size of; the table's is estimated from them.
+pub const REDIS_SIZES_SAMPLED: u64 = 20;
+
+/// Statements of one command to MongoDB; many more gain nothing and hold others up.
+pub const MONGO_COMMAND_STATEMENTS_MAX: usize = 1_000;
+
+/// Bytes of the documents of one command to MongoDB, unless one is larger; it takes 48 MB.
+pub const MONGO_COMMAND_BYTES: usize = 16 * 1024 * 1024;
+
+/// Levels of a document in MongoDB, which stores 100, with what stands around it.
+pub const MONGO_NESTING_MAX: usize = 96;
+
+/// Rounds in which other writers may be quicker with every document of a call before it
+/// fails; each takes some milliseconds, so this many are no accident.
+pub const MONGO_WRITE_TRIES_MAX: u32 = 50;
 
 /// Keys changed since the last flush that make the cache flush by itself.
 pub const CACHE_UNFLUSHED_KEYS_MAX: usize = 100_000;

@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
-use courant_model::{Header, Origin, Position, Record, StoredRecord, Timestamp};
+use courant_model::{Header, Operation, Origin, Position, Record, StoredRecord, Timestamp};
 use serde_json::{Map, Value};
 
 /// A record within a pipeline, with the place it came from.
@@ -51,6 +51,11 @@ impl Event {
         };
         record.stamp_origin(self.origin);
         record
+    }
+
+    /// What happened, if the record says so.
+    pub fn operation(&self) -> Option<Operation> {
+        Operation::of(&self.headers)
     }
 
     /// The id that makes a repeated write invisible where the user names none:

@@ -249,12 +249,16 @@ pub enum TargetPlan {
         /// Set: a hash field of the key; else the key's whole value.
         field: Option<FieldPath>,
         ttl: Option<Span>,
+        /// Set: the number that guards against a record that comes late or again.
+        version: Option<FieldPath>,
     },
     History {
         collection: String,
         /// `None`: topic, partition and offset make the id.
         id: Option<FieldPath>,
         indexes: Vec<Vec<FieldPath>>,
+        /// Set: the number that guards against a record that comes late or again.
+        version: Option<FieldPath>,
     },
     Connector {
         connector: &'static str,

@@ -53,7 +53,7 @@ pub(crate) fn sql(text: &str) -> StepPlan {
 
 pub(crate) fn history(collection: &str, id: Option<&str>) -> TargetPlan {
     let id = id.map(|id| id.parse().unwrap());
-    TargetPlan::History { collection: collection.into(), id, indexes: Vec::new() }
+    TargetPlan::History { collection: collection.into(), id, indexes: Vec::new(), version: None }
 }
 
 pub(crate) fn topic(partitions: i32, columns: Option<Columns>) -> TopicPlan {

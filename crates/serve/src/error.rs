@@ -247,6 +247,7 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreErrorCode::DuplicateId | StoreErrorCode::WrongKind => StatusCode::CONFLICT,
         StoreErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         StoreErrorCode::Storage | StoreErrorCode::Closed => StatusCode::SERVICE_UNAVAILABLE,
+        StoreErrorCode::AccessDenied => StatusCode::BAD_GATEWAY,
         StoreErrorCode::InUse | StoreErrorCode::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }

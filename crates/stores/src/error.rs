@@ -33,6 +33,8 @@ pub enum StoreError {
         "{store} is damaged: {why}; restore it from a copy, or move it away and rebuild it from the log"
     )]
     Damaged { store: String, why: String },
+    #[error("{store} denies access: {why}; check user, password and rights in its URL")]
+    AccessDenied { store: String, why: String },
     #[error("{action} failed: {source}")]
     Storage {
         /// What was attempted, with the object.
@@ -57,6 +59,7 @@ pub enum StoreErrorCode {
     TooLarge,
     InUse,
     Damaged,
+    AccessDenied,
     Storage,
     Closed,
 }
@@ -84,6 +87,7 @@ impl StoreError {
             Self::TooLarge { .. } => StoreErrorCode::TooLarge,
             Self::InUse { .. } => StoreErrorCode::InUse,
             Self::Damaged { .. } => StoreErrorCode::Damaged,
+            Self::AccessDenied { .. } => StoreErrorCode::AccessDenied,
             Self::Storage { .. } => StoreErrorCode::Storage,
             Self::Closed => StoreErrorCode::Closed,
         }
@@ -122,6 +126,7 @@ impl StoreErrorCode {
             Self::TooLarge => "too_large",
             Self::InUse => "in_use",
             Self::Damaged => "damaged",
+            Self::AccessDenied => "access_denied",
             Self::Storage => "storage_error",
             Self::Closed => "closed",
         }

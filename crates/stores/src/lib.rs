@@ -13,14 +13,17 @@ pub mod history;
 mod engine;
 mod jobs;
 mod names;
-#[cfg(test)]
-mod testing;
 
-pub use cache::{Cache, CacheOptions, CacheTableStats, CacheWrite, EmbeddedCache};
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
+
+pub use cache::{
+    Cache, CacheOptions, CacheTableStats, CacheWrite, EmbeddedCache, RedisCache, RedisOptions,
+};
 pub use error::{StoreError, StoreErrorCode};
 pub use history::{
     Change, ChangeKind, ChangeRetention, Changes, CollectionSpec, CollectionStats, Document,
-    EmbeddedHistory, Filter, FindQuery, History, HistoryOptions, HistoryWrite, Order, ResumeToken,
-    SortKey, WatchFrom, Written,
+    EmbeddedHistory, Filter, FindQuery, History, HistoryOptions, HistoryWrite, MongoHistory,
+    MongoOptions, Order, ResumeToken, SortKey, WatchFrom, Written,
 };
 pub use names::check_name;

@@ -67,10 +67,14 @@ async fn write_forever(folder: &Path, round: &str) {
                 let counter = document(json!({ "task": task, "round": round, "last": number }));
                 let mut writes = vec![
                     HistoryWrite::Insert { id: Some(id(number)), document: new },
-                    HistoryWrite::Upsert { id: format!("counter {task}"), document: counter },
+                    HistoryWrite::Upsert {
+                        id: format!("counter {task}"),
+                        document: counter,
+                        version: None,
+                    },
                 ];
                 if let Some(old) = number.checked_sub(3).filter(|old| old.is_multiple_of(2)) {
-                    writes.push(HistoryWrite::Delete { id: id(old) });
+                    writes.push(HistoryWrite::Delete { id: id(old), version: None });
                 }
                 let results = history.write(COLLECTION, writes).await.expect("it is written");
                 assert!(results.iter().all(Result::is_ok), "{results:?}");
@@ -164,7 +168,7 @@ struct Replayed {
 async fn replayed(history: &EmbeddedHistory, mark: &str) -> Replayed {
     let writes = vec![
         HistoryWrite::Insert { id: Some(mark.into()), document: Document::new() },
-        HistoryWrite::Delete { id: mark.into() },
+        HistoryWrite::Delete { id: mark.into(), version: None },
     ];
     history.write(COLLECTION, writes).await.expect("it is written");
     let mut watch = history.watch(COLLECTION, WatchFrom::Earliest).await.expect("a watch");

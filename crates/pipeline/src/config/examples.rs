@@ -137,7 +137,7 @@ pub(super) const TARGETS: [(&str, &str, &str); 3] = [
     (
         "cache",
         "Cache",
-        "- cache: { table: orders_by_customer, key: customerNumber, field: orderNumber, ttl: 30d }",
+        "- cache: { table: orders_by_customer, key: customerNumber, field: orderNumber, ttl: 30d, version: version }",
     ),
     (
         "history",

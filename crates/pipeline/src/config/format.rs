@@ -492,6 +492,9 @@ pub(super) struct CacheYaml {
     pub(super) field: Option<FieldPath>,
     /// How long a key stays after it was set; without it, for good.
     pub(super) ttl: Option<Span>,
+    /// The field with the document's version, a whole number. A record whose version is
+    /// lower than the one that its place was last set or deleted with changes nothing.
+    pub(super) version: Option<FieldPath>,
 }
 
 /// `history`: documents that are queried and watched.
@@ -507,6 +510,10 @@ pub(super) struct HistoryYaml {
     /// Fields with an index, or lists of fields for an index over several.
     #[serde(default)]
     pub(super) indexes: Vec<OneOrMany<FieldPath>>,
+    /// The field with the document's version, a whole number; needs `id`. A record whose
+    /// version is lower than the one that its document was last written or deleted with
+    /// changes nothing.
+    pub(super) version: Option<FieldPath>,
 }
 
 /// An endpoint: an HTTP path over a store.

@@ -4,7 +4,12 @@
 //! chosen profile asks for one that this build has not, it says so. URLs may hold
 //! secrets, so messages show their scheme only.
 
+use std::{fmt::Display, str::FromStr};
+
 use courant_model::{Place, problem::nearest};
+use courant_stores::{
+    MongoOptions, RedisOptions, cache::redis::REDIS_SCHEMES, history::mongo::MONGO_SCHEMES,
+};
 
 use super::{
     document::Document,
@@ -85,7 +90,9 @@ pub(super) fn roles(
                 report.at(&at, what, remedy);
                 continue;
             };
-            let check = match role {
+            let check: Option<fn(&str) -> Result<(), String>> = match role {
+                "cache" if REDIS_SCHEMES.contains(&scheme) => Some(check_store::<RedisOptions>),
+                "history" if MONGO_SCHEMES.contains(&scheme) => Some(check_store::<MongoOptions>),
                 "log" => connectors
                     .logs
                     .iter()
@@ -100,7 +107,12 @@ pub(super) fn roles(
             };
             if let Some(check) = check {
                 check_url(check, url, &at, report);
-                let choice = if role == "log" { &mut choices.log } else { &mut choices.push };
+                let choice = match role {
+                    "log" => &mut choices.log,
+                    "cache" => &mut choices.cache,
+                    "history" => &mut choices.history,
+                    _ => &mut choices.push,
+                };
                 if is_chosen {
                     *choice = RoleChoice::External { url: url.clone() };
                 }
@@ -111,6 +123,11 @@ pub(super) fn roles(
         }
     }
     choices
+}
+
+/// What is wrong with the URL of a store.
+fn check_store<T: FromStr<Err: Display>>(url: &str) -> Result<(), String> {
+    url.parse::<T>().map(drop).map_err(|error| error.to_string())
 }
 
 /// Notes what is wrong with a server's URL. Variables of profiles that were not chosen are

@@ -80,8 +80,11 @@ fn cache(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
     if let Some(field) = &cache.field {
         check("field", field, at, flow, report);
     }
-    let CacheYaml { table, key, field, ttl } = cache;
-    Some(TargetPlan::Cache { table, key, field, ttl })
+    if let Some(version) = &cache.version {
+        check("version", version, at, flow, report);
+    }
+    let CacheYaml { table, key, field, ttl, version } = cache;
+    Some(TargetPlan::Cache { table, key, field, ttl, version })
 }
 
 fn history(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> {
@@ -95,7 +98,16 @@ fn history(at: &At<'_>, flow: &Flow, report: &mut Report) -> Option<TargetPlan> 
     for field in indexes.iter().flatten() {
         check("indexes", field, at, flow, report);
     }
-    Some(TargetPlan::History { collection: history.collection, id: history.id, indexes })
+    let HistoryYaml { collection, id, version, .. } = history;
+    if let Some(version) = &version {
+        check("version", version, at, flow, report);
+        if id.is_none() {
+            let at = at.get("version").unwrap_or_else(|| at.clone());
+            let what = "target \"history\" has a version, but no id";
+            report.at(&at, what, "name the document's field with \"id\"; a record without one is a document of its own");
+        }
+    }
+    Some(TargetPlan::History { collection, id, indexes, version })
 }
 
 /// Refuses names that no store takes; `kind` is also the key.

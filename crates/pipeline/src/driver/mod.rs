@@ -241,14 +241,16 @@ impl Driver {
                     self.append(topic, event.to_record());
                     Ok(())
                 }
-                TargetPlan::Cache { table, key, field, ttl } => {
+                TargetPlan::Cache { table, key, field, ttl, version } => {
+                    let (key, field, version) = (key.clone(), field.clone(), version.clone());
                     let ttl = ttl.map(courant_model::Span::as_duration);
-                    let place = cache::CachePlace { key: key.clone(), field: field.clone(), ttl };
+                    let place = cache::CachePlace { key, field, ttl, version };
                     let write = cache::write_of(event, &place);
                     write.and_then(|write| self.stores.apply(table, write, self.now))
                 }
-                TargetPlan::History { collection, id, .. } => {
-                    let write = history::write_of(event, id.as_ref());
+                TargetPlan::History { collection, id, version, .. } => {
+                    let place = history::HistoryPlace { id: id.clone(), version: version.clone() };
+                    let write = history::write_of(event, &place);
                     write.and_then(|write| self.stores.write(collection, write))
                 }
                 TargetPlan::Connector { .. } => {

@@ -14,7 +14,13 @@ use serde_json::Value;
 pub(super) struct Stores {
     collections: IndexMap<String, IndexMap<String, Document>>,
     tables: IndexMap<String, IndexMap<String, Entry>>,
+    document_versions: Versions,
+    cache_versions: Versions,
 }
+
+/// Versions that things were last written or deleted with: by collection or table and by
+/// id or key; there by field, `None` for the whole.
+type Versions = IndexMap<(String, String), IndexMap<Option<String>, i64>>;
 
 /// A cache key.
 #[derive(Debug)]
@@ -49,11 +55,18 @@ impl Stores {
     pub(super) fn write(&mut self, collection: &str, write: HistoryWrite) -> Result<(), String> {
         let documents = self.collections.entry(collection.into()).or_default();
         let (id, document) = match write {
-            HistoryWrite::Delete { id } => {
-                documents.shift_remove(&id);
+            HistoryWrite::Delete { id, version } => {
+                if counts(&mut self.document_versions, (collection, &id), None, version) {
+                    documents.shift_remove(&id);
+                }
                 return Ok(());
             }
-            HistoryWrite::Upsert { id, document } => (id, document),
+            HistoryWrite::Upsert { id, document, version } => {
+                if !counts(&mut self.document_versions, (collection, &id), None, version) {
+                    return Ok(());
+                }
+                (id, document)
+            }
             HistoryWrite::Insert { id, document } => {
                 let id = id.unwrap_or_else(|| format!("{}", documents.len()));
                 if documents.contains_key(&id) {
@@ -90,12 +103,20 @@ impl Stores {
             let (table, key) = (table.to_owned(), key.to_owned());
             Err(StoreError::WrongKind { table, key, found, expected }.to_string())
         };
+        let (field, version) = match &write {
+            CacheWrite::Set { version, .. } | CacheWrite::Delete { version, .. } => (None, version),
+            CacheWrite::SetField { field, version, .. }
+            | CacheWrite::DeleteField { field, version, .. } => (Some(field.clone()), version),
+        };
+        if !counts(&mut self.cache_versions, (table, write.key()), field, *version) {
+            return Ok(());
+        }
         match write {
-            CacheWrite::Set { key, value, ttl } => {
+            CacheWrite::Set { key, value, ttl, .. } => {
                 let held = Held::Value(read(&value));
                 keys.insert(key, Entry { held, expires: expires(ttl) });
             }
-            CacheWrite::SetField { key, field, value, ttl } => {
+            CacheWrite::SetField { key, field, value, ttl, .. } => {
                 let empty = || Entry { held: Held::Fields(IndexMap::new()), expires: None };
                 let entry = keys.entry(key.clone()).or_insert_with(empty);
                 let Held::Fields(fields) = &mut entry.held else {
@@ -104,10 +125,10 @@ impl Stores {
                 fields.insert(field, read(&value));
                 entry.expires = expires(ttl);
             }
-            CacheWrite::Delete { key } => {
+            CacheWrite::Delete { key, .. } => {
                 keys.shift_remove(&key);
             }
-            CacheWrite::DeleteField { key, field } => {
+            CacheWrite::DeleteField { key, field, .. } => {
                 let Some(entry) = keys.get_mut(&key) else { return Ok(()) };
                 let Held::Fields(fields) = &mut entry.held else {
                     return wrong(&key, "a value", "fields");
@@ -126,6 +147,30 @@ impl Entry {
     fn has_expired(&self, now: Origin) -> bool {
         self.expires.is_some_and(|expires| expires <= now)
     }
+}
+
+/// Whether a write of this version counts at its place; remembers it then. A key as a
+/// whole and its fields guard each other.
+fn counts(
+    versions: &mut Versions,
+    (store, key): (&str, &str),
+    field: Option<String>,
+    version: Option<i64>,
+) -> bool {
+    let known = versions.entry((store.to_owned(), key.to_owned())).or_default();
+    let newest = match &field {
+        None => known.values().max(),
+        Some(_) => known.get(&field).max(known.get(&None)),
+    };
+    if version.zip(newest).is_some_and(|(version, newest)| version < *newest) {
+        return false;
+    }
+    match &field {
+        None => known.clear(),
+        Some(_) => drop(known.swap_remove(&field)),
+    }
+    known.extend(version.map(|version| (field, version)));
+    true
 }
 
 /// What events write is JSON.

@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use courant_model::{Place, Record, Span, Timestamp};
+use courant_model::{Operation, Place, Record, Span, Timestamp};
 use serde_json::{Value, json};
 
 use super::{Driver, run_tests};
@@ -172,9 +172,7 @@ fn a_duplicate_passes_again_once_its_time_is_over_or_its_place_is_taken() {
 #[test]
 fn a_tombstone_passes_the_steps_and_deletes() {
     let steps = [sql("SELECT n FROM input"), StepPlan::Key { field: Some("n".parse().unwrap()) }];
-    let cache =
-        TargetPlan::Cache { table: "t".into(), key: "n".parse().unwrap(), field: None, ttl: None };
-    let targets = [history("out", Some("n")), cache, to_topic("copy")];
+    let targets = [history("out", Some("n")), cache("n", None), to_topic("copy")];
     let mut driver = driver(pipeline("in", steps, targets));
     give(&mut driver, numbers(1..3));
     assert_eq!(driver.cache("t", "1"), Some(json!({ "n": 1 })));
@@ -187,6 +185,77 @@ fn a_tombstone_passes_the_steps_and_deletes() {
     assert!(driver.dead_letters("p").is_empty());
 }
 
+fn cache(key: &str, version: Option<&str>) -> TargetPlan {
+    let path = |text: &str| text.parse().unwrap();
+    let (key, version) = (path(key), version.map(path));
+    TargetPlan::Cache { table: "t".into(), key, field: None, ttl: None, version }
+}
+
+/// A history of documents by `n`, with their versions at `v`.
+fn versioned_history() -> TargetPlan {
+    let path = |text: &str| Some(text.parse().unwrap());
+    let collection = "out".into();
+    TargetPlan::History { collection, id: path("n"), indexes: Vec::new(), version: path("v") }
+}
+
+fn deleted(document: &Value) -> Record {
+    let mut deleted = record(document);
+    deleted.headers.push(Operation::Delete.header());
+    deleted
+}
+
+#[test]
+fn a_record_that_tells_of_a_delete_deletes_what_its_document_names() {
+    let field = TargetPlan::Cache {
+        table: "fields".into(),
+        key: "k".parse().unwrap(),
+        field: Some("n".parse().unwrap()),
+        ttl: None,
+        version: None,
+    };
+    let targets = [history("out", Some("n")), cache("n", None), field, history("log", None)];
+    let mut driver = driver(pipeline("in", [], targets));
+    give(&mut driver, [json!({ "n": 1, "k": "a" }), json!({ "n": 2, "k": "a" })]);
+    driver.give(&name("in"), [deleted(&json!({ "n": 1, "k": "a", "v": "old" }))]).unwrap();
+    assert_eq!(driver.history("out").len(), 1);
+    assert_eq!(driver.cache("t", "1"), None);
+    assert_eq!(driver.cache("fields", "a"), Some(json!({ "2": { "n": 2, "k": "a" } })));
+    let refused = errors(&driver);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert!(refused[0].contains("cannot delete"), "{refused:?}");
+    assert_eq!(driver.history("log").len(), 2);
+}
+
+#[test]
+fn a_record_of_a_lower_version_changes_nothing() {
+    let mut driver = driver(pipeline("in", [], [versioned_history(), cache("n", Some("v"))]));
+    let new = json!({ "n": 1, "v": 5, "text": "new" });
+    give(&mut driver, [new.clone(), json!({ "n": 1, "v": 4, "text": "old" })]);
+    assert_eq!(driver.history("out")[0]["text"], "new");
+    assert_eq!(driver.cache("t", "1"), Some(new));
+    driver.give(&name("in"), [deleted(&json!({ "n": 1, "v": 4 }))]).unwrap();
+    assert_eq!(driver.history("out").len(), 1);
+    driver.give(&name("in"), [deleted(&json!({ "n": 1, "v": "6" }))]).unwrap();
+    give(&mut driver, [json!({ "n": 1, "v": 5 })]);
+    assert_eq!(driver.history("out").len(), 0);
+    assert_eq!(driver.cache("t", "1"), None);
+    assert!(errors(&driver).is_empty());
+}
+
+#[test]
+fn a_record_without_a_version_is_set_aside_with_the_remedy() {
+    let mut driver = driver(pipeline("in", [], [versioned_history()]));
+    give(
+        &mut driver,
+        [json!({ "n": 1 }), json!({ "n": 1, "v": 1.5 }), json!({ "n": 2, "v": "3" })],
+    );
+    let refused = errors(&driver);
+    assert_eq!(refused.len(), 2, "{refused:?}");
+    assert!(refused[0].contains("field \"v\""), "{refused:?}");
+    assert!(refused[1].contains("1.5"), "{refused:?}");
+    assert_eq!(driver.history("out").len(), 1);
+}
+
 #[test]
 fn cache_fields_gather_under_their_key_and_expire_with_it() {
     let cache = TargetPlan::Cache {
@@ -194,6 +263,7 @@ fn cache_fields_gather_under_their_key_and_expire_with_it() {
         key: "k".parse().unwrap(),
         field: Some("f".parse().unwrap()),
         ttl: Some(Span::from_millis(500)),
+        version: None,
     };
     let mut driver = driver(pipeline("in", [], [cache]));
     give(

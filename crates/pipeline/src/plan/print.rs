@@ -6,6 +6,7 @@
 use std::fmt::{self, Display, Write as _};
 
 use courant_log::{AutoOffsetReset, Retention};
+use courant_model::json::FieldPath;
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
@@ -216,22 +217,28 @@ fn jolt_text(jolt: &JoltPlan) -> String {
 fn target_text(target: &TargetPlan) -> String {
     match target {
         TargetPlan::Topic { topic } => format!("topic {topic}"),
-        TargetPlan::Cache { table, key, field, ttl } => {
+        TargetPlan::Cache { table, key, field, ttl, version } => {
             let field = field.as_ref().map_or_else(String::new, |field| format!(", field {field}"));
+            let version = version_text(version.as_ref());
             let ttl = ttl.map_or_else(String::new, |ttl| format!(", for {ttl}"));
-            format!("cache {table}, key {key}{field}{ttl}")
+            format!("cache {table}, key {key}{field}{version}{ttl}")
         }
-        TargetPlan::History { collection, id, indexes } => {
+        TargetPlan::History { collection, id, indexes, version } => {
+            let version = version_text(version.as_ref());
             let id = id.as_ref().map_or_else(String::new, |id| format!(", id {id}"));
             let indexes: Vec<String> = indexes.iter().map(|index| list(index)).collect();
             let indexes = match indexes.len() {
                 0 => String::new(),
                 _ => format!(", indexes {}", indexes.join("; ")),
             };
-            format!("history {collection}{id}{indexes}")
+            format!("history {collection}{id}{version}{indexes}")
         }
         TargetPlan::Connector { connector, .. } => (*connector).to_owned(),
     }
+}
+
+fn version_text(version: Option<&FieldPath>) -> String {
+    version.map_or_else(String::new, |version| format!(", version {version}"))
 }
 
 fn destination_text(destination: &Destination) -> String {

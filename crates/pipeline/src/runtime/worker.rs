@@ -35,7 +35,9 @@ use crate::{
     connector::{ConnectorError, Sink, SinkContext},
     core::PipelineCore,
     plan::{Guarantee, PipelinePlan, TargetPlan},
-    sinks::{CacheSink, HistorySink, TopicSink, cache::CachePlace, log_failure},
+    sinks::{
+        CacheSink, HistorySink, TopicSink, cache::CachePlace, history::HistoryPlace, log_failure,
+    },
     steps::{StepError, pins::Pins},
 };
 
@@ -212,14 +214,16 @@ impl Pipeline {
         let mut retries = 0;
         let sink: Box<dyn Sink> = match plan {
             TargetPlan::Topic { topic } => return Ok(self.topic_target(label, topic, outbox)),
-            TargetPlan::Cache { table, key, field, ttl } => {
+            TargetPlan::Cache { table, key, field, ttl, version } => {
+                let (key, field, version) = (key.clone(), field.clone(), version.clone());
                 let ttl = ttl.map(courant_model::Span::as_duration);
-                let place = CachePlace { key: key.clone(), field: field.clone(), ttl };
+                let place = CachePlace { key, field, ttl, version };
                 Box::new(CacheSink::new(Arc::clone(&roles.cache), table.clone(), place))
             }
-            TargetPlan::History { collection, id, .. } => {
+            TargetPlan::History { collection, id, version, .. } => {
                 let history = Arc::clone(&roles.history);
-                Box::new(HistorySink::new(history, collection.clone(), id.clone()))
+                let place = HistoryPlace { id: id.clone(), version: version.clone() };
+                Box::new(HistorySink::new(history, collection.clone(), place))
             }
             TargetPlan::Connector { factory, .. } => {
                 retries = self.plan.on_error.retries;

@@ -2,31 +2,43 @@
 //!
 //! Writes are upserts, so a repeated one is invisible. Without an id of the user's the
 //! record's place is the id. A tombstone deletes the document whose id is the record's
-//! key. Durable when a write answers.
+//! key; a record that tells of a delete, the one whose id its document has. Durable when a
+//! write answers.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use courant_model::json::{FieldPath, scalar_text};
-use courant_stores::{Document, History, HistoryWrite};
+use courant_model::{Operation, json::FieldPath};
+use courant_stores::{History, HistoryWrite};
+use serde_json::Value;
 
-use super::{refusals, store_failure};
+use super::{refusals, store_failure, version_at};
 use crate::{
     connector::{ConnectorError, Rejection, Sink},
     event::Event,
+    steps::scalar_at,
 };
 
 #[derive(Debug)]
 pub struct HistorySink {
     history: Arc<dyn History>,
     collection: String,
-    id: Option<FieldPath>,
+    place: HistoryPlace,
+}
+
+/// Which document of its collection an event is.
+#[derive(Debug, Clone)]
+pub struct HistoryPlace {
+    /// `None`: the record's place is the id.
+    pub id: Option<FieldPath>,
+    /// Set: the number that guards against a record that comes late or again.
+    pub version: Option<FieldPath>,
 }
 
 impl HistorySink {
     /// The collection must exist.
-    pub fn new(history: Arc<dyn History>, collection: String, id: Option<FieldPath>) -> Self {
-        Self { history, collection, id }
+    pub fn new(history: Arc<dyn History>, collection: String, place: HistoryPlace) -> Self {
+        Self { history, collection, place }
     }
 }
 
@@ -37,7 +49,7 @@ impl Sink for HistorySink {
         let (mut indices, mut writes) =
             (Vec::with_capacity(events.len()), Vec::with_capacity(events.len()));
         for (index, event) in events.iter().enumerate() {
-            match write_of(event, self.id.as_ref()) {
+            match write_of(event, &self.place) {
                 Ok(write) => {
                     indices.push(index);
                     writes.push(write);
@@ -62,36 +74,32 @@ impl Sink for HistorySink {
 ///
 /// # Errors
 /// Why it cannot be a document there.
-pub(crate) fn write_of(event: &Event, id: Option<&FieldPath>) -> Result<HistoryWrite, String> {
+pub(crate) fn write_of(event: &Event, place: &HistoryPlace) -> Result<HistoryWrite, String> {
+    const CANNOT_DELETE: &str =
+        "cannot delete: the documents have their places as ids; set `id` on the target";
     if event.payload.is_null() {
-        return match (id, key_text(event)) {
-            (Some(_), Some(id)) => Ok(HistoryWrite::Delete { id }),
+        return match (&place.id, key_text(event)) {
+            (Some(_), Some(id)) => Ok(HistoryWrite::Delete { id, version: None }),
             (Some(_), None) => {
-                Err("tombstone has no text key, so it names no document; give the record a key".into())
+                Err("tombstone has no text key, so it names no document; give the record a key"
+                    .into())
             }
-            (None, _) => Err(
-                "tombstone cannot delete: the documents have their places as ids; set `id` on the target"
-                    .into(),
-            ),
+            (None, _) => Err(format!("tombstone {CANNOT_DELETE}")),
         };
     }
-    let document = event.payload.to_object().map_err(|error| error.to_string())?;
-    let id = match id {
-        Some(field) => id_at(&document, field)?,
-        None => event.default_id(),
+    let document = Value::Object(event.payload.to_object().map_err(|error| error.to_string())?);
+    let id = match &place.id {
+        Some(field) => Some(scalar_at(&document, field, "an id")?),
+        None => None,
     };
-    Ok(HistoryWrite::Upsert { id, document })
-}
-
-fn id_at(document: &Document, field: &FieldPath) -> Result<String, String> {
-    // The common path is a single field, found without making a value of the document.
-    if let [name] = field.segments()
-        && let Some(id) = document.get(name).and_then(scalar_text)
-    {
-        return Ok(id);
+    let version = version_at(&document, place.version.as_ref())?;
+    if event.operation() == Some(Operation::Delete) {
+        let id = id.ok_or_else(|| format!("record of a delete {CANNOT_DELETE}"))?;
+        return Ok(HistoryWrite::Delete { id, version });
     }
-    let document = serde_json::Value::Object(document.clone());
-    crate::steps::scalar_at(&document, field, "an id")
+    let id = id.unwrap_or_else(|| event.default_id());
+    let Value::Object(document) = document else { unreachable!("it was made of an object") };
+    Ok(HistoryWrite::Upsert { id, document, version })
 }
 
 /// The record's key as text.

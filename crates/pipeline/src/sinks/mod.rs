@@ -6,7 +6,9 @@
 //! waiting.
 
 use courant_log::LogError;
+use courant_model::json::FieldPath;
 use courant_stores::StoreError;
+use serde_json::Value;
 
 use crate::connector::{ConnectorError, Rejection};
 
@@ -24,6 +26,33 @@ pub(crate) fn log_failure(error: &LogError) -> ConnectorError {
 
 fn store_failure(error: &StoreError) -> ConnectorError {
     ConnectorError { what: error.to_string(), retryable: error.retryable() }
+}
+
+/// The version that a document has at a field; none where none is asked for.
+///
+/// # Errors
+/// What is there instead of a whole number of 64 bits, or of its text.
+fn version_at(document: &Value, field: Option<&FieldPath>) -> Result<Option<i64>, String> {
+    let Some(field) = field else { return Ok(None) };
+    let found = field.get(document);
+    let version = found.and_then(|value| match value {
+        Value::Number(number) => number.as_i64(),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
+    });
+    let found = || match found {
+        None => "missing".to_owned(),
+        Some(Value::Array(_)) => "a list".to_owned(),
+        Some(Value::Object(_)) => "an object".to_owned(),
+        Some(scalar) => scalar.to_string().chars().take(40).collect(),
+    };
+    version.map(Some).ok_or_else(|| {
+        format!(
+            "field \"{field}\" is {}; a version needs a whole number; give every record one, \
+             or take `version` off the target",
+            found()
+        )
+    })
 }
 
 /// Sorts a store's answers, one for each write: what it refuses, or what stops all.

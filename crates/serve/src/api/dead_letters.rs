@@ -210,7 +210,7 @@ async fn send_back(
         "at_micros": shared.context.clock.now_micros(),
     });
     let document = note.as_object().cloned().unwrap_or_default();
-    let write = HistoryWrite::Upsert { id: from.to_string(), document };
+    let write = HistoryWrite::Upsert { id: from.to_string(), document, version: None };
     for written in shared.history().write(REDRIVEN, vec![write]).await? {
         written?;
     }

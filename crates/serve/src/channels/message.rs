@@ -90,6 +90,7 @@ mod tests {
             kind,
             id: "7".into(),
             document: document.as_object().cloned(),
+            before: None,
             committed_micros: 1,
         }
     }

@@ -43,7 +43,7 @@ impl Shop {
 
     async fn put(&self, id: &str, customer: u64) {
         let document = json!({ "customer": customer, "n": id }).as_object().cloned().unwrap();
-        let write = HistoryWrite::Upsert { id: id.into(), document };
+        let write = HistoryWrite::Upsert { id: id.into(), document, version: None };
         let written = self.history.write("orders", vec![write]).await.unwrap();
         written.into_iter().for_each(|one| assert!(one.unwrap().change.is_some()));
     }

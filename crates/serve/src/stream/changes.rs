@@ -116,6 +116,7 @@ mod tests {
             kind,
             id: "1".into(),
             document: document.and_then(|document| document.as_object().cloned()),
+            before: None,
             committed_micros: 5,
         }
     }

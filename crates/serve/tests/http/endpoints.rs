@@ -91,6 +91,7 @@ async fn a_cache_endpoint_gives_fields_as_object_list_or_one_by_one() {
         field: field.into(),
         value: value.to_string().into(),
         ttl: None,
+        version: None,
     };
     let writes = vec![
         set("10200", json!({ "status": "Shipped" })),

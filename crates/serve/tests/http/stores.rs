@@ -42,9 +42,15 @@ async fn cache_keys_are_paged_and_shown_by_what_they_hold() {
         key: key.into(),
         value: value.to_owned().into(),
         ttl: None,
+        version: None,
     };
-    let field =
-        CacheWrite::SetField { key: "c".into(), field: "f".into(), value: "1".into(), ttl: None };
+    let field = CacheWrite::SetField {
+        key: "c".into(),
+        field: "f".into(),
+        value: "1".into(),
+        ttl: None,
+        version: None,
+    };
     bench.cache.apply("t", vec![set("a", "{\"x\":1}"), set("b", "plain"), field]).await.unwrap();
     assert_eq!(bench.get("/api/v1/cache").await.json()["tables"][0]["keys"], 3);
     let first = bench.get("/api/v1/cache/t?limit=2").await.json();

@@ -195,7 +195,7 @@ impl Bench {
 
     pub(crate) async fn upsert(&self, collection: &str, id: &str, document: Value) {
         let document = document.as_object().cloned().unwrap();
-        let write = HistoryWrite::Upsert { id: id.into(), document };
+        let write = HistoryWrite::Upsert { id: id.into(), document, version: None };
         for written in self.history.write(collection, vec![write]).await.unwrap() {
             written.unwrap();
         }

@@ -13,8 +13,10 @@ use serde::Serialize;
 use crate::StoreError;
 
 pub mod embedded;
+pub mod redis;
 
 pub use embedded::{CacheOptions, EmbeddedCache};
+pub use redis::{RedisCache, RedisOptions};
 
 /// Latest values by key.
 #[async_trait]
@@ -64,13 +66,14 @@ pub trait Cache: Send + Sync + std::fmt::Debug + 'static {
         limit: usize,
     ) -> Result<Vec<String>, StoreError>;
 
-    /// Tables with their sizes.
+    /// Tables with their sizes, which may be estimated; a server has no table without keys.
     ///
     /// # Errors
     /// Storage or connection failures.
     async fn tables(&self) -> Result<Vec<CacheTableStats>, StoreError>;
 
-    /// Makes what was applied survive a restart; called at every checkpoint.
+    /// Makes what was applied survive a restart, or leaves that to the settings of a
+    /// server; called at every checkpoint.
     ///
     /// # Errors
     /// Storage or connection failures.
@@ -78,17 +81,29 @@ pub trait Cache: Send + Sync + std::fmt::Debug + 'static {
 }
 
 /// One write to a cache table.
+///
+/// A `version` guards against a write that comes late or again: where it is lower than the
+/// version that the field, or the key as a whole, was last written or deleted with, nothing
+/// changes. The version of what was deleted is remembered for
+/// [`courant_model::limits::DELETED_VERSIONS_KEPT_MS`], that of what expired or was evicted
+/// is not. A write without a version always counts, and leaves its place without one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CacheWrite {
     /// Sets the key's value, replacing a value or fields; `ttl: None` never expires.
-    Set { key: String, value: Bytes, ttl: Option<Duration> },
+    Set { key: String, value: Bytes, ttl: Option<Duration>, version: Option<i64> },
     /// Sets one field; a key that held a value fails. `ttl` is the whole key's, counted
     /// from now; with `None` its expiry stays as it is.
-    SetField { key: String, field: String, value: Bytes, ttl: Option<Duration> },
+    SetField {
+        key: String,
+        field: String,
+        value: Bytes,
+        ttl: Option<Duration>,
+        version: Option<i64>,
+    },
     /// Removes the key; absent is fine.
-    Delete { key: String },
+    Delete { key: String, version: Option<i64> },
     /// Removes one field, and the key with its last field; absent is fine.
-    DeleteField { key: String, field: String },
+    DeleteField { key: String, field: String, version: Option<i64> },
 }
 
 impl CacheWrite {
@@ -96,7 +111,7 @@ impl CacheWrite {
         match self {
             Self::Set { key, .. }
             | Self::SetField { key, .. }
-            | Self::Delete { key }
+            | Self::Delete { key, .. }
             | Self::DeleteField { key, .. } => key,
         }
     }

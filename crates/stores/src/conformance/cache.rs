@@ -65,23 +65,39 @@ impl Table {
 }
 
 fn set(key: &str, value: &'static str) -> CacheWrite {
-    CacheWrite::Set { key: key.into(), value: value.into(), ttl: None }
+    CacheWrite::Set { key: key.into(), value: value.into(), ttl: None, version: None }
 }
 
 fn set_for(key: &str, value: &'static str, ttl: Duration) -> CacheWrite {
-    CacheWrite::Set { key: key.into(), value: value.into(), ttl: Some(ttl) }
+    CacheWrite::Set { key: key.into(), value: value.into(), ttl: Some(ttl), version: None }
 }
 
 fn set_field(key: &str, field: &str, value: &'static str, ttl: Option<Duration>) -> CacheWrite {
-    CacheWrite::SetField { key: key.into(), field: field.into(), value: value.into(), ttl }
+    let (key, field, value) = (key.into(), field.into(), value.into());
+    CacheWrite::SetField { key, field, value, ttl, version: None }
 }
 
 fn delete(key: &str) -> CacheWrite {
-    CacheWrite::Delete { key: key.into() }
+    CacheWrite::Delete { key: key.into(), version: None }
 }
 
 fn delete_field(key: &str, field: &str) -> CacheWrite {
-    CacheWrite::DeleteField { key: key.into(), field: field.into() }
+    CacheWrite::DeleteField { key: key.into(), field: field.into(), version: None }
+}
+
+/// The same write with a version.
+fn versioned(write: CacheWrite, version: i64) -> CacheWrite {
+    let version = Some(version);
+    match write {
+        CacheWrite::Set { key, value, ttl, .. } => CacheWrite::Set { key, value, ttl, version },
+        CacheWrite::SetField { key, field, value, ttl, .. } => {
+            CacheWrite::SetField { key, field, value, ttl, version }
+        }
+        CacheWrite::Delete { key, .. } => CacheWrite::Delete { key, version },
+        CacheWrite::DeleteField { key, field, .. } => {
+            CacheWrite::DeleteField { key, field, version }
+        }
+    }
 }
 
 pub async fn a_value_is_got_until_replaced_or_deleted(harness: &dyn CacheHarness) {
@@ -172,6 +188,90 @@ pub async fn the_writes_of_one_call_apply_in_order(harness: &dyn CacheHarness) {
     assert_eq!(it.fields("c").await, ["g=2"]);
 }
 
+pub async fn a_write_of_a_lower_version_changes_nothing(harness: &dyn CacheHarness) {
+    let it = Table::new(harness).await;
+    it.apply_all(vec![
+        versioned(set("a", "5"), 5),
+        versioned(set("a", "4"), 4),
+        versioned(delete("a"), 4),
+        versioned(set("b", "low"), -10),
+        versioned(set("b", "high"), i64::MAX),
+        versioned(set("b", "lower"), i64::MAX - 1),
+    ])
+    .await;
+    assert_eq!(it.get("a").await, Some("5".into()));
+    assert_eq!(it.get("b").await, Some("high".into()));
+    let it = it.reopened(harness).await;
+    it.apply_all(vec![versioned(set("a", "4"), 4)]).await;
+    assert_eq!(it.get("a").await, Some("5".into()));
+    it.apply_all(vec![versioned(set("a", "again"), 5)]).await;
+    assert_eq!(it.get("a").await, Some("again".into()));
+    it.apply_all(vec![set("a", "always"), versioned(set("a", "1"), 1)]).await;
+    assert_eq!(it.get("a").await, Some("1".into()));
+}
+
+pub async fn a_field_has_a_version_of_its_own(harness: &dyn CacheHarness) {
+    let it = Table::new(harness).await;
+    it.apply_all(vec![
+        versioned(set_field("k", "a", "9", None), 9),
+        versioned(set_field("k", "b", "3", None), 3),
+        versioned(set_field("k", "a", "8", None), 8),
+        versioned(delete_field("k", "a"), 8),
+        versioned(delete("k"), 8),
+    ])
+    .await;
+    assert_eq!(it.fields("k").await, ["a=9", "b=3"]);
+    let it = it.reopened(harness).await;
+    it.apply_all(vec![
+        versioned(set_field("k", "b", "2", None), 2),
+        versioned(set_field("k", "b", "4", None), 4),
+    ])
+    .await;
+    assert_eq!(it.fields("k").await, ["a=9", "b=4"]);
+    it.apply_all(vec![
+        versioned(delete("k"), 9),
+        versioned(set_field("k", "b", "8", None), 8),
+        versioned(set_field("k", "c", "9", None), 9),
+    ])
+    .await;
+    assert_eq!(it.fields("k").await, ["c=9"]);
+}
+
+pub async fn what_was_deleted_stays_away_from_a_lower_version(harness: &dyn CacheHarness) {
+    let it = Table::new(harness).await;
+    it.apply_all(vec![
+        versioned(set("value", "1"), 1),
+        versioned(delete("value"), 3),
+        versioned(set("value", "2"), 2),
+        versioned(delete("never there"), 3),
+        versioned(set_field("fields", "a", "1", None), 1),
+        versioned(set_field("fields", "b", "2", None), 2),
+        versioned(delete_field("fields", "a"), 4),
+        versioned(set_field("fields", "a", "3", None), 3),
+        versioned(set_field("last", "a", "1", None), 1),
+        versioned(delete_field("last", "a"), 2),
+    ])
+    .await;
+    assert_eq!(it.keys(None, 10).await, ["fields"]);
+    let it = it.reopened(harness).await;
+    it.apply_all(vec![
+        versioned(set("value", "2"), 2),
+        versioned(set("never there", "2"), 2),
+        versioned(set_field("fields", "a", "3", None), 3),
+        versioned(set_field("last", "a", "1", None), 1),
+    ])
+    .await;
+    assert_eq!(it.keys(None, 10).await, ["fields"]);
+    assert_eq!(it.fields("fields").await, ["b=2"]);
+    it.apply_all(vec![
+        versioned(set("value", "3"), 3),
+        versioned(set_field("last", "a", "2", None), 2),
+        set("never there", "always"),
+    ])
+    .await;
+    assert_eq!(it.keys(None, 10).await, ["fields", "last", "never there", "value"]);
+}
+
 pub async fn a_key_expires_after_its_time(harness: &dyn CacheHarness) {
     let it = Table::new(harness).await;
     it.apply_all(vec![
@@ -256,8 +356,10 @@ pub async fn names_and_keys_outside_the_rules_are_refused(harness: &dyn CacheHar
 pub async fn a_value_too_large_is_refused(harness: &dyn CacheHarness) {
     let it = Table::new(harness).await;
     let huge = Bytes::from(vec![b'x'; MESSAGE_BYTES_MAX + 1]);
-    let writes =
-        vec![CacheWrite::Set { key: "huge".into(), value: huge, ttl: None }, set("small", "1")];
+    let writes = vec![
+        CacheWrite::Set { key: "huge".into(), value: huge, ttl: None, version: None },
+        set("small", "1"),
+    ];
     let results = it.apply(writes).await;
     assert!(matches!(results[0], Err(StoreError::TooLarge { .. })), "{results:?}");
     assert!(results[1].is_ok(), "{results:?}");

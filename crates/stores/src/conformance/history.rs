@@ -91,11 +91,19 @@ fn insert(id: &str, value: &Value) -> HistoryWrite {
 }
 
 fn upsert(id: &str, value: &Value) -> HistoryWrite {
-    HistoryWrite::Upsert { id: id.into(), document: document(value) }
+    HistoryWrite::Upsert { id: id.into(), document: document(value), version: None }
 }
 
 fn delete(id: &str) -> HistoryWrite {
-    HistoryWrite::Delete { id: id.into() }
+    HistoryWrite::Delete { id: id.into(), version: None }
+}
+
+fn upsert_as(version: i64, id: &str, value: &Value) -> HistoryWrite {
+    HistoryWrite::Upsert { id: id.into(), document: document(value), version: Some(version) }
+}
+
+fn delete_as(version: i64, id: &str) -> HistoryWrite {
+    HistoryWrite::Delete { id: id.into(), version: Some(version) }
 }
 
 /// Takes this many changes from a watch.
@@ -371,6 +379,87 @@ pub async fn filters_select_the_same_with_and_without_indexes(harness: &dyn Hist
             assert_eq!(count, expected.len() as u64, "{filter} with {indexes:?}");
         }
     }
+}
+
+pub async fn a_write_of_a_lower_version_changes_nothing(harness: &dyn HistoryHarness) {
+    let it = Collection::new(harness, &[&["n"]]).await;
+    let mut watch = it.watch(WatchFrom::Now).await;
+    let written = it
+        .write_all(vec![
+            upsert_as(5, "a", &json!({ "n": 5 })),
+            upsert_as(4, "a", &json!({ "n": 4 })),
+            delete_as(4, "a"),
+            upsert_as(5, "a", &json!({ "n": 5 })),
+            upsert_as(-1, "b", &json!({ "n": -1 })),
+            upsert_as(i64::MAX, "b", &json!({ "n": 0 })),
+            upsert_as(i64::MAX - 1, "b", &json!({ "n": 1 })),
+        ])
+        .await;
+    use ChangeKind::{Insert, Update};
+    let kinds: Vec<_> = written.iter().map(|written| written.change).collect();
+    assert_eq!(kinds, [Some(Insert), None, None, None, Some(Insert), Some(Update), None]);
+    let changes = take(&mut watch, 3).await;
+    assert_eq!(told(&changes), [(Insert, "a"), (Insert, "b"), (Update, "b")]);
+    drop(watch);
+    let it = it.reopened(harness).await;
+    let written = it
+        .write_all(vec![
+            upsert_as(4, "a", &json!({ "n": 4 })),
+            upsert_as(6, "a", &json!({ "n": 5 })),
+            upsert_as(5, "a", &json!({ "n": 7 })),
+            upsert_as(7, "a", &json!({ "n": 7 })),
+        ])
+        .await;
+    let kinds: Vec<_> = written.iter().map(|written| written.change).collect();
+    assert_eq!(kinds, [None, None, None, Some(Update)]);
+    assert_eq!(it.matching(&json!({ "n": 7 })).await, ["a"]);
+    let mut watch = it.watch(WatchFrom::After(changes[2].token.clone())).await;
+    let next = take(&mut watch, 1).await.remove(0);
+    assert_eq!(next.document.map(Value::Object), Some(json!({ "_id": "a", "n": 7 })));
+}
+
+pub async fn a_deleted_document_stays_away_from_a_lower_version(harness: &dyn HistoryHarness) {
+    let it = Collection::new(harness, &[]).await;
+    let mut watch = it.watch(WatchFrom::Now).await;
+    it.write_all(vec![
+        upsert_as(1, "a", &json!({ "n": 1 })),
+        delete_as(3, "a"),
+        upsert_as(2, "a", &json!({ "n": 2 })),
+        delete_as(3, "never there"),
+        upsert_as(2, "never there", &json!({})),
+    ])
+    .await;
+    let changes = take(&mut watch, 2).await;
+    assert_eq!(told(&changes), [(ChangeKind::Insert, "a"), (ChangeKind::Delete, "a")]);
+    drop(watch);
+    let it = it.reopened(harness).await;
+    let written = it
+        .write_all(vec![
+            upsert_as(2, "a", &json!({ "n": 2 })),
+            delete_as(2, "a"),
+            upsert_as(2, "never there", &json!({})),
+        ])
+        .await;
+    assert!(written.iter().all(|written| written.change.is_none()), "{written:?}");
+    assert_eq!(it.matching(&json!({})).await, [""; 0]);
+    let again = vec![upsert_as(3, "a", &json!({})), upsert_as(4, "never there", &json!({}))];
+    it.write_all(again).await;
+    assert_eq!(it.matching(&json!({})).await, ["a", "never there"]);
+    it.write_all(vec![upsert_as(2, "a", &json!({ "n": 2 }))]).await;
+    assert_eq!(it.get("a").await, Some(json!({ "_id": "a" })));
+}
+
+pub async fn a_write_without_a_version_always_counts(harness: &dyn HistoryHarness) {
+    let it = Collection::new(harness, &[]).await;
+    it.write_all(vec![
+        upsert_as(9, "a", &json!({ "n": 9 })),
+        upsert("a", &json!({ "n": 1 })),
+        upsert_as(2, "a", &json!({ "n": 2 })),
+    ])
+    .await;
+    assert_eq!(it.get("a").await, Some(json!({ "_id": "a", "n": 2 })));
+    it.write_all(vec![delete_as(8, "a"), upsert("a", &json!({ "n": 3 }))]).await;
+    assert_eq!(it.get("a").await, Some(json!({ "_id": "a", "n": 3 })));
 }
 
 pub async fn counts_follow_the_writes(harness: &dyn HistoryHarness) {

@@ -14,11 +14,15 @@ use crate::StoreError;
 
 pub mod embedded;
 pub mod filter;
+pub mod mongo;
+
+mod checks;
 mod sort;
 mod values;
 
 pub use embedded::{ChangeRetention, EmbeddedHistory, HistoryOptions};
 pub use filter::Filter;
+pub use mongo::{MongoHistory, MongoOptions};
 
 /// A document; `_id` is its first field once stored.
 pub type Document = Map<String, Value>;
@@ -120,22 +124,27 @@ pub struct CollectionStats {
 }
 
 /// One write to a collection. A document's own `_id` must be absent or equal.
+///
+/// A `version` guards against a write that comes late or again: where it is lower than the
+/// version that the document was last written with, or than that of a delete of the last
+/// [`courant_model::limits::DELETED_VERSIONS_KEPT_MS`], nothing changes. A write without a
+/// version always counts, and leaves the document without one.
 #[derive(Debug, Clone, PartialEq)]
 pub enum HistoryWrite {
     /// Fails with [`StoreError::DuplicateId`] when the id is taken; `None` makes an id.
     Insert { id: Option<String>, document: Document },
     /// Inserts, or replaces the whole document. An equal document changes nothing
     /// and is not seen by a watch, so that a repeated write is invisible.
-    Upsert { id: String, document: Document },
+    Upsert { id: String, document: Document, version: Option<i64> },
     /// Absent is fine.
-    Delete { id: String },
+    Delete { id: String, version: Option<i64> },
 }
 
 /// What became of a write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Written {
     pub id: String,
-    /// `None`: nothing changed (an equal upsert, an absent delete).
+    /// `None`: nothing changed (an equal upsert, an absent delete, a version too low).
     pub change: Option<ChangeKind>,
 }
 
@@ -199,6 +208,10 @@ pub struct Change {
     pub id: String,
     /// The document after the change; `None` for a delete.
     pub document: Option<Document>,
+    /// The document before the change, where the history was asked to keep it and the
+    /// document was there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<Document>,
     /// Wall-clock time of the commit in the history, microseconds since the epoch.
     pub committed_micros: i64,
 }

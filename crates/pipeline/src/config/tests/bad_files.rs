@@ -293,12 +293,14 @@ fn a_profile_may_only_ask_for_what_is_there() {
     let text = r#"profiles:
   embedded: { log: 'pulsar://user:pw@h' }
   big: { logg: x, cache: y }
-  other: { log: 'kafka://user:pw@wrong', cache: 'redis://r' }
+  other: { log: 'kafka://user:pw@wrong', cache: 'redis://r/x', history: 'mongodb://m' }
   third: { log: 'kafka://${NOT_SET}@wrong' }"#;
     let expected = r#"4:15: profile "embedded" puts the log on pulsar://…; this build has only the embedded log
 5:10: unknown key "logg"; did you mean "log"?
 5:19: role "cache" of profile "big" has no URL; write one such as kafka://host:9092, or leave the role out
-6:12: URL of the log is wrong; write another"#;
+6:12: URL of the log is wrong; write another
+6:42: URL of Redis cannot be used: database "x" is no number
+6:66: URL of MongoDB cannot be used: it names no database; write one such as mongodb://host:27017/shop"#;
     assert_eq!(below_the_head(text), expected);
 }
 
@@ -425,12 +427,24 @@ fn the_log_of_a_profile_is_a_cluster_and_its_url_stays_a_secret() {
 }
 
 #[test]
+fn a_profile_may_put_the_stores_on_redis_and_mongodb() {
+    let text = "version: 1\nname: x\nprofiles: { cluster: { cache: 'rediss://me:${SECRET}@redis', history: 'mongodb://a,b/shop' } }\n";
+    let files = Memory::default().with("app/courant.yaml", text);
+    let plan = load_from(&files, Some("cluster")).unwrap_or_else(|problems| panic!("{problems}"));
+    let text = crate::plan::print(&plan);
+    assert!(text.contains("\n  cache on rediss://…\n"), "{text}");
+    assert!(text.contains("\n  history on mongodb://…\n"), "{text}");
+    assert!(matches!(plan.roles.cache, RoleChoice::External { .. }));
+    assert!(matches!(plan.roles.history, RoleChoice::External { .. }));
+}
+
+#[test]
 fn a_profile_with_external_roles_is_refused_without_its_secrets() {
     let files = Memory::default().with(
         "app/courant.yaml",
-        "version: 1\nname: x\nprofiles:\n  cluster:\n    log: kafka://kafka:9092\n    cache: \"redis://:${SECRET}@redis\"\n",
+        "version: 1\nname: x\nprofiles:\n  cluster:\n    log: kafka://kafka:9092\n    analytics: \"clickhouse://:${SECRET}@host\"\n",
     );
-    let expected = "app/courant.yaml:6:5: profile \"cluster\" puts the cache on redis://…; this build has only the embedded cache";
+    let expected = "app/courant.yaml:6:5: profile \"cluster\" puts the analytics on clickhouse://…; this build has only the embedded analytics";
     assert_eq!(load_from(&files, Some("cluster")).unwrap_err().to_string(), expected);
 }
 

@@ -51,6 +51,7 @@ async fn every_kind_of_target_takes_the_same_events() {
         key: "n".parse().unwrap(),
         field: None,
         ttl: None,
+        version: None,
     };
     let targets = [
         TargetPlan::Topic { topic: name("copy") },

@@ -30,7 +30,7 @@ use fjall::{Database, Keyspace, PersistMode};
 use indexmap::IndexMap;
 use parking_lot::{Mutex, RwLock};
 
-use self::shard::{Body, Held, KeyRef, Memory, Shard, Table, Unflushed, wrong_kind};
+use self::shard::{Body, KeyRef, Memory, Shard, Table, Terms, Unflushed, wrong_kind};
 use super::{Cache, CacheTableStats, CacheWrite};
 use crate::{
     StoreError, engine,
@@ -40,6 +40,7 @@ use crate::{
 
 mod disk;
 mod shard;
+mod versions;
 
 /// Locks over the keys; more than there are cores, so that writers seldom meet.
 const SHARDS: usize = 16;
@@ -263,20 +264,20 @@ impl Store {
         let key = KeyRef { table: table.number, key: write.key() };
         let mut shard = self.shard(key).lock();
         shard.sweep(now);
+        let terms = |version, ttl| Terms { version, expires_micros: expiry(now, ttl), now };
         let result = match write {
-            CacheWrite::Set { key, value, ttl } => {
-                let held = Held { body: Body::Value(value), expires_micros: expiry(now, ttl) };
-                shard.set(table, &key, held)
+            CacheWrite::Set { key, value, ttl, version } => {
+                shard.set(table, &key, value, terms(version, ttl))
             }
-            CacheWrite::SetField { key, field, value, ttl } => {
-                shard.set_field(table, &key, (field, value), expiry(now, ttl), now)
+            CacheWrite::SetField { key, field, value, ttl, version } => {
+                shard.set_field(table, &key, (field, value), terms(version, ttl))
             }
-            CacheWrite::Delete { key } => {
-                shard.delete(KeyRef { table: table.number, key: &key });
+            CacheWrite::Delete { key, version } => {
+                shard.delete(table, &key, terms(version, None));
                 Ok(())
             }
-            CacheWrite::DeleteField { key, field } => {
-                shard.delete_field(KeyRef { table: table.number, key: &key }, &field, now)
+            CacheWrite::DeleteField { key, field, version } => {
+                shard.delete_field(table, &key, &field, terms(version, None))
             }
         };
         drop(shard);

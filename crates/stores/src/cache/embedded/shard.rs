@@ -4,7 +4,9 @@
 //! that what is due is found without looking at the rest. Eviction is CLOCK: a hand
 //! goes round the entries, spares those used since it last passed, takes the first
 //! that was not. Invariant: the tables' counters and the memory counter are the sums
-//! of the entries. A shard knows no disk and no other shard.
+//! of the entries. A deleted key stays as an entry without a body while its versions are
+//! remembered; readers, pages and counts of keys do not meet it. A shard knows no disk and
+//! no other shard.
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,10 +19,11 @@ use std::{
 use bytes::Bytes;
 use indexmap::{Equivalent, IndexMap};
 
+use super::versions::{Versions, kept_until};
 use crate::StoreError;
 
 /// Bytes that an entry costs beside its key and values, and a field beside its own.
-const ENTRY_BYTES: usize = 160;
+const ENTRY_BYTES: usize = 192;
 const FIELD_BYTES: usize = 96;
 
 /// A key within its table.
@@ -81,8 +84,19 @@ impl Body {
 /// A key's contents and when they end, in microseconds since the epoch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Held {
-    pub(super) body: Body,
+    /// `None`: the key was deleted; its versions are remembered until it expires.
+    pub(super) body: Option<Body>,
+    pub(super) versions: Versions,
     pub(super) expires_micros: Option<i64>,
+}
+
+/// What goes with a write.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Terms {
+    pub(super) version: Option<i64>,
+    pub(super) expires_micros: Option<i64>,
+    /// The time, in microseconds since the epoch.
+    pub(super) now: i64,
 }
 
 /// The state of a key that changed since the last flush; `None` when it went.
@@ -135,6 +149,26 @@ impl Held {
     fn expired(&self, now: i64) -> bool {
         self.expires_micros.is_some_and(|at| at <= now)
     }
+
+    fn size_bytes(&self) -> usize {
+        self.body.as_ref().map_or(0, Body::size_bytes) + self.versions.size_bytes()
+    }
+
+    /// The fields of a key that holds something.
+    ///
+    /// # Errors
+    /// [`StoreError::WrongKind`].
+    fn fields(&self, table: &Table, key: &str) -> Result<&IndexMap<String, Bytes>, StoreError> {
+        match &self.body {
+            Some(Body::Fields(fields)) => Ok(fields),
+            _ => Err(wrong_kind(table, key, &Body::Value(Bytes::new()), "fields")),
+        }
+    }
+
+    /// A deleted key.
+    fn gone(versions: Versions, now: i64) -> Self {
+        Self { body: None, versions, expires_micros: Some(kept_until(now)) }
+    }
 }
 
 impl Shard {
@@ -153,7 +187,7 @@ impl Shard {
         let index = self.live(key, now)?;
         let entry = &mut self.entries[index];
         entry.used = true;
-        Some(&entry.held.body)
+        entry.held.body.as_ref()
     }
 
     /// Replaces whatever the key held.
@@ -164,14 +198,20 @@ impl Shard {
         &mut self,
         table: &Arc<Table>,
         key: &str,
-        held: Held,
+        value: Bytes,
+        terms: Terms,
     ) -> Result<(), StoreError> {
-        self.check_size(key, held.body.size_bytes())?;
-        self.put(table, key, held);
+        self.check_size(key, value.len())?;
+        let live = self.live(KeyRef { table: table.number, key }, terms.now);
+        if live.is_some_and(|index| self.entries[index].held.versions.outdates(terms.version)) {
+            return Ok(());
+        }
+        let (body, versions) = (Some(Body::Value(value)), Versions::new(terms.version, []));
+        self.put(table, key, Held { body, versions, expires_micros: terms.expires_micros });
         Ok(())
     }
 
-    /// Sets one field. Without `expires_micros` the key's expiry stays as it is.
+    /// Sets one field. Without an expiry the key's stays as it is.
     ///
     /// # Errors
     /// [`StoreError::WrongKind`], [`StoreError::TooLarge`].
@@ -180,63 +220,116 @@ impl Shard {
         table: &Arc<Table>,
         key: &str,
         (field, value): (String, Bytes),
-        expires_micros: Option<i64>,
-        now: i64,
+        terms: Terms,
     ) -> Result<(), StoreError> {
-        let Some(index) = self.live(KeyRef { table: table.number, key }, now) else {
-            let body = Body::Fields(IndexMap::from([(field, value)]));
-            return self.set(table, key, Held { body, expires_micros });
-        };
-        let Body::Fields(fields) = &self.entries[index].held.body else {
-            return Err(wrong_kind(table, key, &self.entries[index].held.body, "fields"));
-        };
+        let live = self.live(KeyRef { table: table.number, key }, terms.now);
+        let held = live.map(|index| &mut self.entries[index].held);
+        let late = |held: &Held| held.versions.outdates_field(&field, terms.version);
+        if held.as_ref().is_some_and(|held| late(held)) {
+            return Ok(());
+        }
+        match (live, held) {
+            (Some(index), Some(Held { body: Some(_), .. })) => {
+                self.set_field_of(index, table, (field, value), terms)
+            }
+            (_, held) => {
+                let mut versions = held.map(|held| held.versions.clone()).unwrap_or_default();
+                self.check_size(key, field_bytes(&field, &value))?;
+                versions.set(&field, terms.version);
+                let body = Some(Body::Fields(IndexMap::from([(field, value)])));
+                self.put(table, key, Held { body, versions, expires_micros: terms.expires_micros });
+                Ok(())
+            }
+        }
+    }
+
+    /// Sets one field of a key that holds something.
+    fn set_field_of(
+        &mut self,
+        index: usize,
+        table: &Table,
+        (field, value): (String, Bytes),
+        terms: Terms,
+    ) -> Result<(), StoreError> {
+        let (key, entry) = self.entries.get_index(index).expect("a live key is there");
+        let fields = entry.held.fields(table, key.text())?;
         let old_bytes = fields.get(&field).map_or(0, |old| field_bytes(&field, old));
-        let body_bytes = self.entries[index].size_bytes - ENTRY_BYTES - key.len();
-        let new_bytes = body_bytes - old_bytes + field_bytes(&field, &value);
-        self.check_size(key, new_bytes)?;
+        let rest_bytes = ENTRY_BYTES + key.key.len() + entry.held.versions.size_bytes();
+        let body_bytes = entry.size_bytes - rest_bytes - old_bytes + field_bytes(&field, &value);
+        self.check_size(key.text(), body_bytes)?;
+        let key_bytes = key.key.len();
         let entry = &mut self.entries[index];
-        if let Body::Fields(fields) = &mut entry.held.body {
+        entry.used = true;
+        entry.held.versions.set(&field, terms.version);
+        let rest_bytes = ENTRY_BYTES + key_bytes + entry.held.versions.size_bytes();
+        if let Some(Body::Fields(fields)) = &mut entry.held.body {
             fields.insert(field, value);
         }
-        entry.used = true;
-        if expires_micros.is_some() {
-            self.set_expiry(index, expires_micros);
+        if terms.expires_micros.is_some() {
+            self.set_expiry(index, terms.expires_micros);
         }
-        self.resized(index, key.len() + new_bytes + ENTRY_BYTES);
+        self.resized(index, rest_bytes + body_bytes);
         self.changed(index);
         Ok(())
     }
 
-    /// Removes a key; absent is fine.
-    pub(super) fn delete(&mut self, key: KeyRef<'_>) {
-        if let Some(index) = self.entries.get_index_of(&key) {
-            self.remove(index);
+    /// Removes a key; absent is fine. With a version it is remembered.
+    pub(super) fn delete(&mut self, table: &Arc<Table>, key: &str, terms: Terms) {
+        let live = self.live(KeyRef { table: table.number, key }, terms.now);
+        if live.is_some_and(|index| self.entries[index].held.versions.outdates(terms.version)) {
+            return;
+        }
+        match (terms.version, live) {
+            (None, None) => {}
+            (None, Some(index)) => self.remove(index),
+            (version, _) => {
+                self.put(table, key, Held::gone(Versions::new(version, []), terms.now));
+            }
         }
     }
 
-    /// Removes a field, and the key with its last one; absent is fine.
+    /// Removes a field, and the key with its last one; absent is fine. With a version it
+    /// is remembered.
     ///
     /// # Errors
     /// [`StoreError::WrongKind`].
     pub(super) fn delete_field(
         &mut self,
-        key: KeyRef<'_>,
+        table: &Arc<Table>,
+        key: &str,
         field: &str,
-        now: i64,
+        terms: Terms,
     ) -> Result<(), StoreError> {
-        let Some(index) = self.live(key, now) else { return Ok(()) };
-        let entry = &mut self.entries[index];
-        let Body::Fields(fields) = &mut entry.held.body else {
-            return Err(wrong_kind(&entry.table, key.key, &entry.held.body, "fields"));
+        let live = self.live(KeyRef { table: table.number, key }, terms.now);
+        let Some(index) = live else {
+            let mut versions = Versions::default();
+            versions.delete(field, terms.version, terms.now);
+            if !versions.is_empty() {
+                self.put(table, key, Held::gone(versions, terms.now));
+            }
+            return Ok(());
         };
-        let Some(value) = fields.shift_remove(field) else { return Ok(()) };
-        if fields.is_empty() {
-            self.remove(index);
+        let held = &mut self.entries[index].held;
+        if held.versions.outdates_field(field, terms.version) {
             return Ok(());
         }
-        let size_bytes = entry.size_bytes - field_bytes(field, &value);
-        self.resized(index, size_bytes);
-        self.changed(index);
+        if held.body.is_some() {
+            held.fields(table, key)?;
+        }
+        held.versions.delete(field, terms.version, terms.now);
+        if let Some(Body::Fields(fields)) = &mut held.body {
+            fields.shift_remove(field);
+            if !fields.is_empty() {
+                let size_bytes = key.len() + held.size_bytes() + ENTRY_BYTES;
+                self.resized(index, size_bytes);
+                self.changed(index);
+                return Ok(());
+            }
+        }
+        match std::mem::take(&mut held.versions) {
+            versions if versions.is_empty() => self.remove(index),
+            versions => self.put(table, key, Held::gone(versions, terms.now)),
+        }
         Ok(())
     }
 
@@ -260,7 +353,7 @@ impl Shard {
                 self.hand += 1;
                 continue;
             }
-            entry.table.evicted.fetch_add(1, Relaxed);
+            entry.table.evicted.fetch_add(u64::from(entry.held.body.is_some()), Relaxed);
             self.remove(self.hand);
             return true;
         }
@@ -271,7 +364,9 @@ impl Shard {
     pub(super) fn keys(&self, table: u32, now: i64) -> impl Iterator<Item = &str> {
         self.entries
             .iter()
-            .filter(move |(key, entry)| key.table == table && !entry.held.expired(now))
+            .filter(move |(key, entry)| {
+                key.table == table && entry.held.body.is_some() && !entry.held.expired(now)
+            })
             .map(|(key, _)| &*key.key)
     }
 
@@ -305,21 +400,24 @@ impl Shard {
 
     fn put(&mut self, table: &Arc<Table>, key: &str, held: Held) {
         let expires_micros = held.expires_micros;
-        let size_bytes = key.len() + held.body.size_bytes() + ENTRY_BYTES;
+        let size_bytes = key.len() + held.size_bytes() + ENTRY_BYTES;
+        let has_body = held.body.is_some();
         let index = match self.entries.get_index_of(&KeyRef { table: table.number, key }) {
             Some(index) => {
                 self.set_expiry(index, None);
-                self.entries[index].held = Held { expires_micros: None, ..held };
-                self.entries[index].used = true;
+                let entry = &mut self.entries[index];
+                table.keys.fetch_sub(u64::from(entry.held.body.is_some()), Relaxed);
+                entry.held = Held { expires_micros: None, ..held };
+                entry.used = true;
                 index
             }
             None => {
                 let held = Held { expires_micros: None, ..held };
                 let entry = Entry { table: Arc::clone(table), held, size_bytes: 0, used: false };
-                table.keys.fetch_add(1, Relaxed);
                 self.entries.insert_full(Key::of(table, key), entry).0
             }
         };
+        table.keys.fetch_add(u64::from(has_body), Relaxed);
         self.set_expiry(index, expires_micros);
         self.resized(index, size_bytes);
         self.changed(index);
@@ -340,7 +438,7 @@ impl Shard {
         self.resized(index, 0);
         self.changed(index);
         if let Some((_, entry)) = self.entries.swap_remove_index(index) {
-            entry.table.keys.fetch_sub(1, Relaxed);
+            entry.table.keys.fetch_sub(u64::from(entry.held.body.is_some()), Relaxed);
         }
     }
 

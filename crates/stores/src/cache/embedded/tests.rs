@@ -6,7 +6,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
-use courant_model::{ManualClock, Timestamp};
+use courant_model::{ManualClock, Timestamp, limits::DELETED_VERSIONS_KEPT_MS};
 use proptest::prelude::*;
 use tempfile::TempDir;
 
@@ -45,7 +45,7 @@ impl CacheHarness for Harness {
 crate::cache_conformance!(Harness::new());
 
 fn set(key: &str, bytes: usize) -> CacheWrite {
-    CacheWrite::Set { key: key.into(), value: vec![b'x'; bytes].into(), ttl: None }
+    CacheWrite::Set { key: key.into(), value: vec![b'x'; bytes].into(), ttl: None, version: None }
 }
 
 async fn apply(cache: &EmbeddedCache, writes: Vec<CacheWrite>) {
@@ -108,7 +108,8 @@ async fn a_flush_removes_expired_keys_from_memory_and_copy() {
     let harness = Harness::new();
     let cache = harness.cache(1024 * 1024);
     let ttl = Some(Duration::from_secs(1));
-    let short = |n: usize| CacheWrite::Set { key: n.to_string(), value: "x".into(), ttl };
+    let short =
+        |n: usize| CacheWrite::Set { key: n.to_string(), value: "x".into(), ttl, version: None };
     apply(&cache, (0..100).map(short).collect()).await;
     cache.flush().await.unwrap();
     assert_eq!(copied(&cache), 100);
@@ -116,6 +117,34 @@ async fn a_flush_removes_expired_keys_from_memory_and_copy() {
     cache.flush().await.unwrap();
     assert_eq!(copied(&cache), 0);
     assert_eq!(cache.store.memory.used_bytes.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn versions_of_what_was_deleted_go_after_their_time() {
+    let harness = Harness::new();
+    let cache = harness.cache(1024 * 1024);
+    let field = |field: &str, version| CacheWrite::SetField {
+        key: "fields".into(),
+        field: field.into(),
+        value: "x".into(),
+        ttl: None,
+        version: Some(version),
+    };
+    let delete_field = |field: &str, version| CacheWrite::DeleteField {
+        key: "fields".into(),
+        field: field.into(),
+        version: Some(version),
+    };
+    let delete = CacheWrite::Delete { key: "gone".into(), version: Some(5) };
+    apply(&cache, vec![delete, field("a", 1), delete_field("b", 5)]).await;
+    cache.flush().await.unwrap();
+    assert_eq!(copied(&cache), 2);
+    assert_eq!(cache.tables().await.unwrap()[0].keys, 1);
+    harness.clock.advance(Duration::from_millis(DELETED_VERSIONS_KEPT_MS));
+    apply(&cache, vec![delete_field("c", 2), field("b", 4)]).await;
+    assert_eq!(cache.fields("t", "fields").await.unwrap().len(), 2);
+    cache.flush().await.unwrap();
+    assert_eq!(copied(&cache), 1);
 }
 
 #[tokio::test]
@@ -148,58 +177,95 @@ fn step() -> impl Strategy<Value = Step> {
     let key = || "[a-d]";
     let ttl = || prop::option::of((1_u64..5).prop_map(Duration::from_secs));
     let value = || "[0-9]{0,3}".prop_map(Bytes::from);
+    let version = || prop::option::of(0_i64..6);
     prop_oneof![
-        4 => (key(), value(), ttl())
-            .prop_map(|(key, value, ttl)| Step::Write(CacheWrite::Set { key, value, ttl })),
-        6 => (key(), key(), value(), ttl()).prop_map(|(key, field, value, ttl)| {
-            Step::Write(CacheWrite::SetField { key, field, value, ttl })
+        4 => (key(), value(), ttl(), version()).prop_map(|(key, value, ttl, version)| {
+            Step::Write(CacheWrite::Set { key, value, ttl, version })
         }),
-        2 => key().prop_map(|key| Step::Write(CacheWrite::Delete { key })),
-        2 => (key(), key())
-            .prop_map(|(key, field)| Step::Write(CacheWrite::DeleteField { key, field })),
+        8 => (key(), key(), value(), ttl(), version()).prop_map(|(key, field, value, ttl, version)| {
+            Step::Write(CacheWrite::SetField { key, field, value, ttl, version })
+        }),
+        2 => (key(), version())
+            .prop_map(|(key, version)| Step::Write(CacheWrite::Delete { key, version })),
+        3 => (key(), key(), version()).prop_map(|(key, field, version)| {
+            Step::Write(CacheWrite::DeleteField { key, field, version })
+        }),
         2 => (1_u64..4).prop_map(Step::Pass),
         1 => Just(Step::Flush),
         1 => Just(Step::Reopen),
     ]
 }
 
-/// The cache as plain maps.
+/// The cache as plain maps: what keys hold and when they end, and versions by key and
+/// field; those without a field are the whole key's.
 #[derive(Debug, Default)]
-struct Model(BTreeMap<String, (Body, Option<i64>)>);
+struct Model {
+    held: BTreeMap<String, (Body, Option<i64>)>,
+    versions: BTreeMap<(String, Option<String>), i64>,
+}
 
 impl Model {
+    /// Whether the write is accepted.
     fn write(&mut self, write: CacheWrite, now: i64) -> bool {
         let at = |ttl: Option<Duration>| ttl.map(|ttl| now + ttl.as_micros() as i64);
+        let key = write.key().to_owned();
+        let (field, version) = match &write {
+            CacheWrite::Set { version, .. } | CacheWrite::Delete { version, .. } => (None, version),
+            CacheWrite::SetField { field, version, .. }
+            | CacheWrite::DeleteField { field, version, .. } => (Some(field.clone()), version),
+        };
+        let (of_key, version) = (key.clone(), *version);
+        let concerns = |(one, of): &(String, Option<String>)| {
+            *one == of_key && (field.is_none() || of.is_none() || *of == field)
+        };
+        let known =
+            self.versions.iter().filter(|(place, _)| concerns(place)).map(|(_, v)| *v).max();
+        if version.zip(known).is_some_and(|(version, known)| version < known) {
+            return true;
+        }
+        let holds_value = matches!(self.held.get(&key), Some((Body::Value(_), _)));
+        if field.is_some() && holds_value {
+            return false;
+        }
         match write {
-            CacheWrite::Set { key, value, ttl } => {
-                self.0.insert(key, (Body::Value(value), at(ttl)));
+            CacheWrite::Set { key, value, ttl, .. } => {
+                self.held.insert(key, (Body::Value(value), at(ttl)));
             }
-            CacheWrite::SetField { key, field, value, ttl } => {
+            CacheWrite::SetField { key, field, value, ttl, .. } => {
                 let empty = || (Body::Fields(IndexMap::new()), None);
-                let (body, expires) = self.0.entry(key).or_insert_with(empty);
-                let Body::Fields(fields) = body else { return false };
-                fields.insert(field, value);
+                let (body, expires) = self.held.entry(key).or_insert_with(empty);
+                if let Body::Fields(fields) = body {
+                    fields.insert(field, value);
+                }
                 *expires = at(ttl).or(*expires);
             }
-            CacheWrite::Delete { key } => {
-                self.0.remove(&key);
+            CacheWrite::Delete { key, .. } => {
+                self.held.remove(&key);
             }
-            CacheWrite::DeleteField { key, field } => match self.0.get_mut(&key) {
-                None => {}
-                Some((Body::Value(_), _)) => return false,
-                Some((Body::Fields(fields), _)) => {
+            CacheWrite::DeleteField { key, field, .. } => {
+                if let Some((Body::Fields(fields), _)) = self.held.get_mut(&key) {
                     fields.shift_remove(&field);
                     if fields.is_empty() {
-                        self.0.remove(&key);
+                        self.held.remove(&key);
                     }
                 }
-            },
+            }
         }
+        if field.is_none() {
+            self.versions.retain(|(one, _), _| *one != key);
+        }
+        self.versions.remove(&(key.clone(), field.clone()));
+        self.versions.extend(version.map(|version| ((key, field), version)));
         true
     }
 
     fn expire(&mut self, now: i64) {
-        self.0.retain(|_, (_, expires)| expires.is_none_or(|at| at > now));
+        let Self { held, versions } = self;
+        held.retain(|key, (_, expires)| {
+            let lives = expires.is_none_or(|at| at > now);
+            versions.retain(|(one, _), _| lives || one != key);
+            lives
+        });
     }
 }
 
@@ -244,7 +310,7 @@ proptest! {
                     }
                 }
                 let expected: BTreeMap<_, _> =
-                    model.0.iter().map(|(key, (body, _))| (key.clone(), body.clone())).collect();
+                    model.held.iter().map(|(key, (body, _))| (key.clone(), body.clone())).collect();
                 prop_assert_eq!(contents(cache.as_ref().unwrap()).await, expected);
             }
             Ok(())

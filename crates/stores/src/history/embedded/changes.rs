@@ -206,16 +206,16 @@ fn decode(span: Stretch, key: &[u8], value: &[u8]) -> Result<Change, StoreError>
     let broken = || unreadable("change of the change log");
     let stamp = trailing_stamp(key).ok_or_else(broken)?;
     let entry = ChangeEntry::decode(value).ok_or_else(broken)?;
-    let document = if entry.body.is_empty() {
-        None
-    } else {
-        Some(serde_json::from_slice(entry.body).map_err(|_| broken())?)
+    let document = |body: &[u8]| match body {
+        [] => Ok(None),
+        body => serde_json::from_slice(body).map(Some).map_err(|_| broken()),
     };
     Ok(Change {
         token: ResumeToken(Token { identity: span.identity, stamp }.encode()),
         kind: entry.kind,
         id: entry.id.to_owned(),
-        document,
+        document: document(entry.body)?,
+        before: document(entry.before)?,
         committed_micros: entry.committed_micros,
     })
 }

@@ -6,10 +6,7 @@
 
 use std::sync::Arc;
 
-use courant_model::{
-    json::FieldPath,
-    limits::{INDEX_FIELDS_MAX, INDEXES_PER_COLLECTION_MAX},
-};
+use courant_model::json::FieldPath;
 
 use super::{
     changes::reading,
@@ -26,7 +23,7 @@ impl Store {
     /// Makes the collection what the specification says.
     pub(super) fn ensure_collection(&self, spec: &CollectionSpec) -> Result<(), StoreError> {
         check_name("collection", &spec.name)?;
-        let wanted = check_indexes(spec)?;
+        let wanted = spec.checked_indexes()?;
         let mut writer = self.writer.lock();
         let known = self.collections.read().get(&spec.name).cloned();
         match known {
@@ -117,28 +114,4 @@ impl Writer {
 
 fn same(indexes: &[Arc<Index>], wanted: &[Vec<FieldPath>]) -> bool {
     indexes.len() == wanted.len() && indexes.iter().all(|index| wanted.contains(&index.fields))
-}
-
-/// The indexes that are asked for, each once.
-fn check_indexes(spec: &CollectionSpec) -> Result<Vec<Vec<FieldPath>>, StoreError> {
-    let refuse = |why| Err(StoreError::InvalidName { kind: "index", name: spec.name.clone(), why });
-    let mut wanted: Vec<Vec<FieldPath>> = Vec::with_capacity(spec.indexes.len());
-    for fields in &spec.indexes {
-        if fields.is_empty() || fields.len() > INDEX_FIELDS_MAX {
-            return refuse(format!(
-                "it has {} fields; 1 to {INDEX_FIELDS_MAX} are allowed",
-                fields.len()
-            ));
-        }
-        if !wanted.contains(fields) {
-            wanted.push(fields.clone());
-        }
-    }
-    if wanted.len() > INDEXES_PER_COLLECTION_MAX {
-        return refuse(format!(
-            "the collection has {} indexes; {INDEXES_PER_COLLECTION_MAX} are allowed",
-            wanted.len()
-        ));
-    }
-    Ok(wanted)
 }

@@ -12,7 +12,10 @@ use serde::{Deserialize, Serialize};
 use crate::{ChangeKind, StoreError};
 
 /// Version of the layout, kept under [`MetaKey::Format`].
-pub(super) const FORMAT: u8 = 1;
+pub(super) const FORMAT: u8 = 2;
+
+/// The version before, which had no versions of documents; it is read as it is.
+pub(super) const FORMAT_WITHOUT_VERSIONS: u8 = 1;
 
 /// Microseconds since the epoch, unique and ascending within one history.
 pub(super) type Stamp = u64;
@@ -115,6 +118,63 @@ impl BucketTotals {
     }
 }
 
+/// What is written of an id: the document's stamp (8), then the version that it was
+/// written with (8, offset by 2⁶³) where there was one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct IdEntry {
+    pub(super) stamp: Stamp,
+    pub(super) version: Option<i64>,
+}
+
+/// What is written of an id that was deleted with a version: the version (8, offset by
+/// 2⁶³) ‖ the time (8, microseconds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Tombstone {
+    pub(super) version: i64,
+    pub(super) deleted: Stamp,
+}
+
+impl IdEntry {
+    pub(super) fn encode(self) -> Vec<u8> {
+        let mut out = self.stamp.to_be_bytes().to_vec();
+        out.extend(self.version.into_iter().flat_map(encode_version));
+        out
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (at, version) = bytes.split_at_checked(8)?;
+        let version = match version {
+            [] => None,
+            version => Some(decode_version(version)?),
+        };
+        Some(Self { stamp: stamp(at)?, version })
+    }
+}
+
+impl Tombstone {
+    pub(super) fn encode(self) -> Vec<u8> {
+        [encode_version(self.version), self.deleted.to_be_bytes()].concat()
+    }
+
+    pub(super) fn decode(bytes: &[u8]) -> Option<Self> {
+        let (version, deleted) = bytes.split_at_checked(8)?;
+        Some(Self { version: decode_version(version)?, deleted: stamp(deleted)? })
+    }
+}
+
+fn encode_version(version: i64) -> [u8; 8] {
+    (version as u64 ^ 1 << 63).to_be_bytes()
+}
+
+fn decode_version(bytes: &[u8]) -> Option<i64> {
+    bytes.try_into().ok().map(|bytes| (u64::from_be_bytes(bytes) ^ 1 << 63) as i64)
+}
+
+/// Key by which tombstones are dropped: time (8, microseconds) ‖ the key of the id.
+pub(super) fn tombstone_time_key(deleted: Stamp, id_key: &[u8]) -> Vec<u8> {
+    [deleted.to_be_bytes().as_slice(), id_key].concat()
+}
+
 /// Key of a document, and of a change: collection number (4) ‖ stamp (8).
 pub(super) fn stamped(collection: Number, stamp: Stamp) -> [u8; 12] {
     let mut key = [0; 12];
@@ -151,16 +211,22 @@ pub(super) fn bucket_keyspace(first: Stamp) -> String {
 pub(super) const INDEX_KEYSPACE: &str = "index-";
 pub(super) const BUCKET_KEYSPACE: &str = "changes-";
 
-/// One change as the change log keeps it: kind (1: 1 insert, 2 update, 3 delete) ‖
-/// commit time (8, microseconds) ‖ length of the id (2) ‖ id ‖ document as JSON.
+/// One change as the change log keeps it: kind (1: 1 insert, 2 update, 3 delete, 16 more
+/// where the document before is kept) ‖ commit time (8, microseconds) ‖ length of the id (2)
+/// ‖ id ‖ where it is kept, the document before as its length (4) and JSON ‖ document as JSON.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ChangeEntry<'a> {
     pub(super) kind: ChangeKind,
     pub(super) committed_micros: i64,
     pub(super) id: &'a str,
+    /// Empty where it is not kept.
+    pub(super) before: &'a [u8],
     /// Empty for a delete.
     pub(super) body: &'a [u8],
 }
+
+/// Added to the kind of a change whose document before is kept.
+const WITH_BEFORE: u8 = 0x10;
 
 impl<'a> ChangeEntry<'a> {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -170,11 +236,16 @@ impl<'a> ChangeEntry<'a> {
             ChangeKind::Delete => 3,
         };
         let id_length = u16::try_from(self.id.len()).expect("ids are at most 1,024 bytes");
-        let mut out = Vec::with_capacity(11 + self.id.len() + self.body.len());
-        out.push(kind);
+        let before_length = u32::try_from(self.before.len()).expect("a document is at most 16 MiB");
+        let mut out = Vec::with_capacity(15 + self.id.len() + self.before.len() + self.body.len());
+        out.push(if before_length > 0 { kind | WITH_BEFORE } else { kind });
         out.extend(self.committed_micros.to_be_bytes());
         out.extend(id_length.to_be_bytes());
         out.extend(self.id.as_bytes());
+        if before_length > 0 {
+            out.extend(before_length.to_be_bytes());
+            out.extend(self.before);
+        }
         out.extend(self.body);
         out
     }
@@ -183,15 +254,21 @@ impl<'a> ChangeEntry<'a> {
         let (kind, bytes) = bytes.split_first()?;
         let (committed, bytes) = bytes.split_first_chunk()?;
         let (id_length, bytes) = bytes.split_first_chunk()?;
-        let (id, body) = bytes.split_at_checked(u16::from_be_bytes(*id_length).into())?;
-        let kind = match kind {
+        let (id, bytes) = bytes.split_at_checked(u16::from_be_bytes(*id_length).into())?;
+        let (before, body) = if kind & WITH_BEFORE == 0 {
+            (&[][..], bytes)
+        } else {
+            let (length, bytes) = bytes.split_first_chunk()?;
+            bytes.split_at_checked(u32::from_be_bytes(*length).try_into().ok()?)?
+        };
+        let kind = match kind & !WITH_BEFORE {
             1 => ChangeKind::Insert,
             2 => ChangeKind::Update,
             3 => ChangeKind::Delete,
             _ => return None,
         };
         let id = std::str::from_utf8(id).ok()?;
-        Some(Self { kind, committed_micros: i64::from_be_bytes(*committed), id, body })
+        Some(Self { kind, committed_micros: i64::from_be_bytes(*committed), id, before, body })
     }
 }
 
@@ -286,15 +363,25 @@ mod tests {
         }
 
         #[test]
+        fn versions_survive_their_bytes(at: u64, version: Option<i64>, deleted: u64) {
+            let entry = IdEntry { stamp: at, version };
+            prop_assert_eq!(IdEntry::decode(&entry.encode()), Some(entry));
+            let tombstone = Tombstone { version: version.unwrap_or(0), deleted };
+            prop_assert_eq!(Tombstone::decode(&tombstone.encode()), Some(tombstone));
+        }
+
+        #[test]
         fn changes_survive_their_bytes(
             kind in prop_oneof![
                 Just(ChangeKind::Insert), Just(ChangeKind::Update), Just(ChangeKind::Delete)
             ],
             committed_micros: i64,
             id in ".{0,20}",
+            before: Vec<u8>,
             body: Vec<u8>,
         ) {
-            let entry = ChangeEntry { kind, committed_micros, id: &id, body: &body };
+            let (before, body) = (&before[..], &body[..]);
+            let entry = ChangeEntry { kind, committed_micros, id: &id, before, body };
             let bytes = entry.encode();
             prop_assert_eq!(ChangeEntry::decode(&bytes), Some(entry));
         }
@@ -310,6 +397,8 @@ mod tests {
         fn no_bytes_and_no_text_panic(bytes: Vec<u8>, text: String) {
             let _ = ChangeEntry::decode(&bytes);
             let _ = Totals::decode(&bytes);
+            let _ = IdEntry::decode(&bytes);
+            let _ = Tombstone::decode(&bytes);
             let _ = BucketTotals::decode(&bytes);
             let _ = Token::decode(&text);
         }

@@ -30,6 +30,7 @@ mod keys;
 mod plan;
 mod seat;
 mod store;
+mod tombstones;
 mod watch;
 mod write;
 
@@ -42,6 +43,9 @@ pub struct HistoryOptions {
     pub block_cache: ByteSize,
     /// What watches may resume from.
     pub changes: ChangeRetention,
+    /// Keeps with each change what the document was before; `false` by default, because it
+    /// doubles the change log.
+    pub pre_images: bool,
     /// Acknowledges a write only when it is synced to the disk; `true` by default.
     /// Else a crash of the machine, but not of the process, may take the last writes.
     pub sync: bool,
@@ -53,6 +57,7 @@ impl Default for HistoryOptions {
             clock: Arc::new(SystemClock),
             block_cache: ByteSize::from_bytes(STORE_CACHE_BYTES_DEFAULT),
             changes: ChangeRetention::default(),
+            pre_images: false,
             sync: true,
         }
     }

@@ -24,9 +24,10 @@ use super::{
     changes::{ChangeLog, reading, unreadable},
     index::Index,
     keys::{
-        CollectionEntry, FORMAT, INDEX_KEYSPACE, MetaKey, Number, Stamp, Totals, id_key,
-        index_keyspace, stamp, stamped,
+        CollectionEntry, FORMAT, FORMAT_WITHOUT_VERSIONS, INDEX_KEYSPACE, IdEntry, MetaKey, Number,
+        Stamp, Totals, id_key, index_keyspace, stamped,
     },
+    tombstones::Tombstones,
     write::Queue,
 };
 use crate::{CollectionSpec, Document, StoreError, engine};
@@ -36,8 +37,10 @@ pub(super) struct Store {
     pub(super) meta: Keyspace,
     pub(super) documents: Keyspace,
     pub(super) ids: Keyspace,
+    pub(super) tombstones: Tombstones,
     pub(super) changes: ChangeLog,
     pub(super) clock: Arc<dyn Clock>,
+    pub(super) pre_images: bool,
     /// How far a commit goes before it is acknowledged.
     persist: PersistMode,
     pub(super) collections: RwLock<BTreeMap<String, Arc<Collection>>>,
@@ -53,6 +56,8 @@ pub(super) struct Store {
 pub(super) struct Writer {
     /// The last stamp that was given out.
     pub(super) last: Stamp,
+    /// Tombstones from before are gone.
+    pub(super) tombstones_from: Stamp,
     /// The next number for a collection or index.
     pub(super) next_number: Number,
 }
@@ -74,12 +79,13 @@ pub(super) struct Collection {
 impl Store {
     /// Opens or creates the folder.
     pub(super) fn open(folder: &Path, options: HistoryOptions) -> Result<Self, StoreError> {
-        let HistoryOptions { clock, block_cache, changes, sync } = options;
+        let HistoryOptions { clock, block_cache, changes, pre_images, sync } = options;
         let database = engine::open(folder, ROLE, block_cache)?;
         let meta = engine::keyspace(&database, "meta")?;
         check_format(folder, &meta)?;
         let documents = engine::keyspace(&database, "documents")?;
         let ids = engine::keyspace(&database, "ids")?;
+        let tombstones = Tombstones::open(&database)?;
         let changes = ChangeLog::open(&database, &meta, changes)?;
         let collections = load(&database, &meta)?;
         let numbers = collections.values().flat_map(|collection| {
@@ -90,14 +96,17 @@ impl Store {
         let writer = Writer {
             next_number: numbers.max().unwrap_or(0) + 1,
             last: collections.values().map(|c| c.totals.lock().last).max().unwrap_or(0),
+            tombstones_from: 0,
         };
         Ok(Self {
             database,
             meta,
             documents,
             ids,
+            tombstones,
             changes,
             clock,
+            pre_images,
             persist: if sync { PersistMode::SyncData } else { PersistMode::Buffer },
             collections: RwLock::new(collections),
             queue: Queue::default(),
@@ -160,7 +169,8 @@ impl Store {
         id: &str,
     ) -> Result<Option<Stamp>, StoreError> {
         let found = snapshot.get(&self.ids, id_key(collection.number, id)).map_err(reading)?;
-        found.map(|bytes| stamp(&bytes).ok_or_else(|| unreadable("entry of an id"))).transpose()
+        let entry = found.map(|bytes| IdEntry::decode(&bytes).ok_or_else(broken_id));
+        entry.transpose().map(|entry| entry.map(|entry| entry.stamp))
     }
 
     /// The document at a stamp that an id or index named.
@@ -182,6 +192,11 @@ impl Store {
             format!("document {stamp:#x} of collection {:?} cannot be read", collection.name),
         )
     }
+}
+
+/// An id whose entry is no entry.
+pub(super) fn broken_id() -> StoreError {
+    unreadable("entry of an id")
 }
 
 /// Reads a document's stored form.
@@ -224,16 +239,18 @@ impl Collection {
 fn check_format(folder: &Path, meta: &Keyspace) -> Result<(), StoreError> {
     let key = MetaKey::Format.encode();
     match meta.get(&key).map_err(reading)?.as_deref() {
-        Some([FORMAT]) => Ok(()),
-        Some(other) => Err(engine::damaged(
-            folder,
-            ROLE,
-            format!("its format is {other:?}; this version reads format [{FORMAT}]"),
-        )),
-        None => meta
-            .insert(key, [FORMAT])
-            .map_err(|error| StoreError::storage("writing the format of the history", error)),
+        Some([FORMAT]) => return Ok(()),
+        None | Some([FORMAT_WITHOUT_VERSIONS]) => {}
+        Some(other) => {
+            return Err(engine::damaged(
+                folder,
+                ROLE,
+                format!("its format is {other:?}; this version reads formats up to [{FORMAT}]"),
+            ));
+        }
     }
+    meta.insert(key, [FORMAT])
+        .map_err(|error| StoreError::storage("writing the format of the history", error))
 }
 
 /// Reads the collections, and deletes indexes that a crash left without an entry.

@@ -19,11 +19,15 @@ use serde_json::Value;
 use super::{
     changes::{Bucket, reading},
     index::{Entries, Index},
-    keys::{ChangeEntry, MetaKey, Number, Stamp, Totals, id_key, next_stamp, stamp, stamped},
-    store::{Collection, Store, Writer, parse},
+    keys::{
+        ChangeEntry, IdEntry, MetaKey, Number, Stamp, Tombstone, Totals, id_key, next_stamp,
+        stamped,
+    },
+    store::{Collection, Store, Writer, broken_id, parse},
 };
 use crate::{
-    ChangeKind, Document, HistoryWrite, StoreError, Written, history::values::depth,
+    ChangeKind, Document, HistoryWrite, StoreError, Written,
+    history::{checks::with_id, values::depth},
     names::key_fault,
 };
 
@@ -46,8 +50,8 @@ struct Request {
 /// A write that is right in itself, with the document's stored form.
 #[derive(Debug)]
 enum Prepared {
-    Put { id: String, document: Document, body: Vec<u8>, replace: bool },
-    Delete { id: String },
+    Put { id: String, document: Document, body: Vec<u8>, replace: bool, version: Option<i64> },
+    Delete { id: String, version: Option<i64> },
 }
 
 impl Queue {
@@ -149,13 +153,13 @@ impl Store {
 
     /// Checks a write by itself and gives its document an id and a stored form.
     fn prepare(&self, write: HistoryWrite) -> Result<Prepared, StoreError> {
-        let (id, document, replace) = match write {
-            HistoryWrite::Delete { id } => return Ok(Prepared::Delete { id }),
-            HistoryWrite::Upsert { id, document } => (id, document, true),
-            HistoryWrite::Insert { id: Some(id), document } => (id, document, false),
+        let (id, document, replace, version) = match write {
+            HistoryWrite::Delete { id, version } => return Ok(Prepared::Delete { id, version }),
+            HistoryWrite::Upsert { id, document, version } => (id, document, true, version),
+            HistoryWrite::Insert { id: Some(id), document } => (id, document, false, None),
             HistoryWrite::Insert { id: None, document } => {
                 let own = document.get("_id").and_then(Value::as_str).map(str::to_owned);
-                (own.unwrap_or_else(|| self.new_id()), document, false)
+                (own.unwrap_or_else(|| self.new_id()), document, false, None)
             }
         };
         let invalid = |why| StoreError::InvalidDocument { why };
@@ -174,7 +178,7 @@ impl Store {
                 max_bytes: MESSAGE_BYTES_MAX,
             });
         }
-        Ok(Prepared::Put { id, document, body, replace })
+        Ok(Prepared::Put { id, document, body, replace, version })
     }
 
     /// A new id: a UUID of version 7, so that ids order by time.
@@ -190,20 +194,7 @@ impl Prepared {
     fn size_bytes(&self) -> usize {
         match self {
             Self::Put { id, body, .. } => id.len() + body.len(),
-            Self::Delete { id } => id.len(),
-        }
-    }
-}
-
-/// Puts `_id` first.
-fn with_id(id: &str, mut document: Document) -> Result<Document, StoreError> {
-    match document.shift_remove("_id") {
-        Some(own) if own != *id => Err(StoreError::InvalidDocument {
-            why: format!("its \"_id\" is {own}, expected the text {id:?} or none"),
-        }),
-        _ => {
-            document.shift_insert(0, "_id".into(), Value::String(id.to_owned()));
-            Ok(document)
+            Self::Delete { id, .. } => id.len(),
         }
     }
 }
@@ -217,6 +208,8 @@ struct Group<'a> {
     bucket: Option<Bucket>,
     /// What the group made of a document; `None` when it deleted it.
     overlay: HashMap<(Number, String), Option<Stored>>,
+    /// Tombstones that the group adds, by the key of the id.
+    buried: HashMap<Vec<u8>, Tombstone>,
     touched: BTreeMap<Number, (Arc<Collection>, Totals)>,
     loosened: BTreeSet<Number>,
 }
@@ -225,6 +218,7 @@ struct Group<'a> {
 #[derive(Debug, Clone)]
 struct Stored {
     stamp: Stamp,
+    version: Option<i64>,
     body: Slice,
 }
 
@@ -237,6 +231,7 @@ impl<'a> Group<'a> {
             now_micros: store.clock.now_micros(),
             bucket: None,
             overlay: HashMap::new(),
+            buried: HashMap::new(),
             touched: BTreeMap::new(),
             loosened: BTreeSet::new(),
         }
@@ -250,21 +245,85 @@ impl<'a> Group<'a> {
         write: Prepared,
     ) -> Result<Written, StoreError> {
         match write {
-            Prepared::Put { id, document, body, replace } => {
+            Prepared::Put { id, document, body, replace, version } => {
                 let old = self.stored(collection, &id)?;
+                if self.outdated(collection, &id, old.as_ref(), version)? {
+                    return Ok(Written { id, change: None });
+                }
                 match old {
                     Some(_) if !replace => {
                         Err(StoreError::DuplicateId { collection: collection.name.clone(), id })
                     }
-                    Some(old) if *old.body == *body => Ok(Written { id, change: None }),
-                    old => self.put(collection, id, &document, body, old.as_ref()),
+                    Some(old) if *old.body == *body => {
+                        self.set_version(collection, &id, old, version);
+                        Ok(Written { id, change: None })
+                    }
+                    old => self.put(collection, id, &document, (body, version), old.as_ref()),
                 }
             }
-            Prepared::Delete { id } => match self.stored(collection, &id)? {
-                None => Ok(Written { id, change: None }),
-                Some(old) => self.delete(collection, id, &old),
-            },
+            Prepared::Delete { id, version } => {
+                let old = self.stored(collection, &id)?;
+                if self.outdated(collection, &id, old.as_ref(), version)? {
+                    return Ok(Written { id, change: None });
+                }
+                let change = match &old {
+                    Some(old) => Some(self.delete(collection, &id, old)?),
+                    None => None,
+                };
+                if let Some(version) = version {
+                    self.bury(collection, &id, version);
+                }
+                Ok(Written { id, change })
+            }
         }
+    }
+
+    /// Whether something newer than this version was written or deleted.
+    fn outdated(
+        &self,
+        collection: &Collection,
+        id: &str,
+        old: Option<&Stored>,
+        version: Option<i64>,
+    ) -> Result<bool, StoreError> {
+        let Some(version) = version else { return Ok(false) };
+        if old.and_then(|old| old.version).is_some_and(|stored| version < stored) {
+            return Ok(true);
+        }
+        let key = id_key(collection.number, id);
+        let buried = match self.buried.get(&key) {
+            Some(tombstone) => Some(*tombstone),
+            None => self.store.tombstones.get(&key, self.now())?,
+        };
+        Ok(buried.is_some_and(|tombstone| version < tombstone.version))
+    }
+
+    /// Gives a document that stays as it is the version it was written with again.
+    fn set_version(
+        &mut self,
+        collection: &Collection,
+        id: &str,
+        old: Stored,
+        version: Option<i64>,
+    ) {
+        if version == old.version {
+            return;
+        }
+        let entry = IdEntry { stamp: old.stamp, version };
+        self.batch.insert(&self.store.ids, id_key(collection.number, id), entry.encode());
+        let stored = Stored { version, ..old };
+        self.overlay.insert((collection.number, id.to_owned()), Some(stored));
+    }
+
+    fn bury(&mut self, collection: &Collection, id: &str, version: i64) {
+        let key = id_key(collection.number, id);
+        let tombstone = Tombstone { version, deleted: self.now() };
+        self.store.tombstones.add(&mut self.batch, &key, tombstone);
+        self.buried.insert(key, tombstone);
+    }
+
+    fn now(&self) -> Stamp {
+        Stamp::try_from(self.now_micros).unwrap_or(0)
     }
 
     fn put(
@@ -272,7 +331,7 @@ impl<'a> Group<'a> {
         collection: &Arc<Collection>,
         id: String,
         document: &Document,
-        body: Vec<u8>,
+        (body, version): (Vec<u8>, Option<i64>),
         old: Option<&Stored>,
     ) -> Result<Written, StoreError> {
         let change = next_stamp(self.last, self.now_micros);
@@ -289,34 +348,35 @@ impl<'a> Group<'a> {
         self.ensure_bucket(change)?;
         let kind = if old.is_some() { ChangeKind::Update } else { ChangeKind::Insert };
         self.index(collection, &indexes, entries, stale);
-        if old.is_none() {
+        if old.is_none_or(|old| old.version != version) {
             let key = id_key(collection.number, &id);
-            self.batch.insert(&self.store.ids, key, stamp.to_be_bytes());
+            self.batch.insert(&self.store.ids, key, IdEntry { stamp, version }.encode());
         }
         let body = Slice::from(body);
         let key = stamped(collection.number, stamp);
         self.batch.insert(&self.store.documents, key, body.clone());
         self.record(collection, change, kind, &id, &body, old);
-        self.overlay.insert((collection.number, id.clone()), Some(Stored { stamp, body }));
+        let stored = Stored { stamp, version, body };
+        self.overlay.insert((collection.number, id.clone()), Some(stored));
         Ok(Written { id, change: Some(kind) })
     }
 
     fn delete(
         &mut self,
         collection: &Arc<Collection>,
-        id: String,
+        id: &str,
         old: &Stored,
-    ) -> Result<Written, StoreError> {
+    ) -> Result<ChangeKind, StoreError> {
         let change = next_stamp(self.last, self.now_micros);
         let indexes = collection.indexes();
         let stale = self.entries_of(collection, &indexes, old)?;
         self.ensure_bucket(change)?;
         self.index(collection, &indexes, Vec::new(), stale);
-        self.batch.remove(&self.store.ids, id_key(collection.number, &id));
+        self.batch.remove(&self.store.ids, id_key(collection.number, id));
         self.batch.remove(&self.store.documents, stamped(collection.number, old.stamp));
-        self.record(collection, change, ChangeKind::Delete, &id, &[], Some(old));
-        self.overlay.insert((collection.number, id.clone()), None);
-        Ok(Written { id, change: Some(ChangeKind::Delete) })
+        self.record(collection, change, ChangeKind::Delete, id, &[], Some(old));
+        self.overlay.insert((collection.number, id.to_owned()), None);
+        Ok(ChangeKind::Delete)
     }
 
     /// Replaces a document's entries; those that stay are left alone.
@@ -355,7 +415,9 @@ impl<'a> Group<'a> {
         body: &[u8],
         old: Option<&Stored>,
     ) {
-        let entry = ChangeEntry { kind, committed_micros: self.now_micros, id, body }.encode();
+        let before = old.filter(|_| self.store.pre_images).map_or(&[][..], |old| &old.body);
+        let entry = ChangeEntry { kind, committed_micros: self.now_micros, id, before, body };
+        let entry = entry.encode();
         let bucket = self.bucket.as_mut().expect("put and delete ensure the bucket");
         bucket.totals.changes += 1;
         bucket.totals.size_bytes += entry.len() as u64;
@@ -385,10 +447,11 @@ impl<'a> Group<'a> {
             return Ok(seen.clone());
         }
         let found = self.store.ids.get(id_key(collection.number, id)).map_err(reading)?;
-        let Some(stamp) = found.and_then(|bytes| stamp(&bytes)) else { return Ok(None) };
+        let Some(found) = found else { return Ok(None) };
+        let IdEntry { stamp, version } = IdEntry::decode(&found).ok_or_else(broken_id)?;
         let key = stamped(collection.number, stamp);
         match self.store.documents.get(key).map_err(reading)? {
-            Some(body) => Ok(Some(Stored { stamp, body })),
+            Some(body) => Ok(Some(Stored { stamp, version, body })),
             None => Err(self.store.broken_document(collection, stamp)),
         }
     }
@@ -409,9 +472,21 @@ impl<'a> Group<'a> {
 
     /// Makes the group durable, then visible to counts and watches.
     fn commit(mut self, writer: &mut Writer) -> Result<(), StoreError> {
-        let Some(bucket) = self.bucket.take() else { return Ok(()) };
+        if self.batch.is_empty() {
+            return Ok(());
+        }
+        let now = self.now();
+        let tombstones_from = match self.buried.is_empty() {
+            true => writer.tombstones_from,
+            false => {
+                let Self { store, batch, buried, .. } = &mut self;
+                store.tombstones.drop_outdated(batch, buried, writer.tombstones_from, now)?
+            }
+        };
         let meta = &self.store.meta;
-        self.batch.insert(meta, MetaKey::Bucket(bucket.first).encode(), bucket.totals.encode());
+        if let Some(bucket) = &self.bucket {
+            self.batch.insert(meta, MetaKey::Bucket(bucket.first).encode(), bucket.totals.encode());
+        }
         for (collection, totals) in self.touched.values() {
             let key = MetaKey::Totals(collection.number).encode();
             self.batch.insert(meta, key, totals.encode());
@@ -422,7 +497,10 @@ impl<'a> Group<'a> {
         }
         self.store.commit(self.batch, "writing to the history")?;
         writer.last = self.last;
-        self.store.changes.keep(bucket);
+        writer.tombstones_from = tombstones_from;
+        if let Some(bucket) = self.bucket {
+            self.store.changes.keep(bucket);
+        }
         for (collection, totals) in self.touched.into_values() {
             *collection.totals.lock() = totals;
             collection.durable.send_replace(totals.last);

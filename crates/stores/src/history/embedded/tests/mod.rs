@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use courant_model::{ManualClock, Timestamp};
+use courant_model::{ManualClock, Timestamp, limits::DELETED_VERSIONS_KEPT_MS};
 use serde_json::{Value, json};
 
 use super::*;
@@ -212,6 +212,73 @@ async fn a_folder_of_another_format_is_refused() {
     let refused = EmbeddedHistory::open(folder.path(), HistoryOptions::default()).unwrap_err();
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
     assert!(refused.to_string().contains("its format is [9]"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_folder_without_versions_is_opened_and_takes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let history = open(folder.path());
+    history.ensure_collection(&spec("c", &[])).await.unwrap();
+    write(&history, vec![insert("a", json!({}))]).await;
+    let format = keys::MetaKey::Format.encode();
+    history.seat.store().unwrap().meta.insert(&format, [keys::FORMAT_WITHOUT_VERSIONS]).unwrap();
+    drop(history);
+    let history = open(folder.path());
+    let upsert = |version, n| HistoryWrite::Upsert {
+        id: "a".into(),
+        document: document(json!({ "n": n })),
+        version: Some(version),
+    };
+    write(&history, vec![upsert(2, 2), upsert(1, 1)]).await;
+    assert_eq!(history.get("c", "a").await.unwrap().unwrap()["n"], 2);
+    assert_eq!(&*history.seat.store().unwrap().meta.get(format).unwrap().unwrap(), [keys::FORMAT]);
+}
+
+#[tokio::test]
+async fn a_change_tells_what_was_before_where_it_is_asked_to_be_kept() {
+    let folder = tempfile::tempdir().unwrap();
+    let put = |n: i64| HistoryWrite::Upsert {
+        id: "a".into(),
+        document: document(json!({ "n": n })),
+        version: None,
+    };
+    for pre_images in [false, true] {
+        let options = HistoryOptions { pre_images, ..HistoryOptions::default() };
+        let history = EmbeddedHistory::open(folder.path(), options).unwrap();
+        history.ensure_collection(&spec("c", &[])).await.unwrap();
+        let delete = HistoryWrite::Delete { id: "a".into(), version: None };
+        write(&history, vec![put(1), put(2), delete]).await;
+    }
+    let history = open(folder.path());
+    let mut watch = history.watch("c", WatchFrom::Earliest).await.unwrap();
+    let mut before = Vec::new();
+    while before.len() < 6 {
+        before.extend(watch.next(10).await.unwrap().into_iter().map(|change| change.before));
+    }
+    let stored = |n: i64| Some(document(json!({ "_id": "a", "n": n })));
+    assert_eq!(before, [None, None, None, None, stored(1), stored(2)]);
+}
+
+#[tokio::test]
+async fn a_tombstone_goes_after_its_time() {
+    let folder = tempfile::tempdir().unwrap();
+    let (clock, options) = retaining(1_000, 2 * DELETED_VERSIONS_KEPT_MS);
+    let history = EmbeddedHistory::open(folder.path(), options).unwrap();
+    history.ensure_collection(&spec("c", &[])).await.unwrap();
+    let delete = |id: &str| HistoryWrite::Delete { id: id.into(), version: Some(5) };
+    let upsert = |id: &str| HistoryWrite::Upsert {
+        id: id.into(),
+        document: Document::new(),
+        version: Some(4),
+    };
+    write(&history, vec![delete("a"), delete("b"), upsert("a")]).await;
+    assert_eq!(ids(&history, &FindQuery::default()).await, [""; 0]);
+    clock.advance(Duration::from_millis(DELETED_VERSIONS_KEPT_MS));
+    write(&history, vec![upsert("a"), delete("b")]).await;
+    assert_eq!(ids(&history, &FindQuery::default()).await, ["a"]);
+    assert_eq!(history.seat.store().unwrap().tombstones.len(), (1, 1));
+    write(&history, vec![upsert("b")]).await;
+    assert_eq!(ids(&history, &FindQuery::default()).await, ["a"]);
 }
 
 fn retaining(changes: u64, age_ms: u64) -> (Arc<ManualClock>, HistoryOptions) {

@@ -4,7 +4,7 @@
 //! the same filter but its own sort; so what is compared is the index entries, the
 //! planner, the pages and the changes, under whatever indexes there are.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, collections::HashMap};
 
 use courant_model::json::FieldPath;
 use proptest::{prelude::*, test_runner::TestRunner};
@@ -40,9 +40,16 @@ fn write() -> impl Strategy<Value = HistoryWrite> {
         4 => (id(), any_document())
             .prop_map(|(id, document)| HistoryWrite::Insert { id: Some(id), document }),
         4 => (id(), any_document())
-            .prop_map(|(id, document)| HistoryWrite::Upsert { id, document }),
-        1 => id().prop_map(|id| HistoryWrite::Delete { id }),
+            .prop_map(|(id, document)| HistoryWrite::Upsert { id, document, version: None }),
+        2 => (id(), any_document(), version()).prop_map(|(id, document, version)| {
+            HistoryWrite::Upsert { id, document, version }
+        }),
+        2 => (id(), version()).prop_map(|(id, version)| HistoryWrite::Delete { id, version }),
     ]
+}
+
+fn version() -> impl Strategy<Value = Option<i64>> {
+    prop::option::weighted(0.8, -2_i64..4)
 }
 
 fn filter() -> impl Strategy<Value = Filter> {
@@ -116,6 +123,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Debug, Default)]
 struct Model {
     documents: Vec<Document>,
+    versions: HashMap<String, i64>,
+    deleted: HashMap<String, i64>,
     changes: Vec<(ChangeKind, String, Option<Document>)>,
 }
 
@@ -124,24 +133,41 @@ impl Model {
         self.documents.iter().position(|document| document["_id"] == *id)
     }
 
+    fn is_newer(&self, id: &str, version: Option<i64>) -> bool {
+        let known = [self.versions.get(id), self.deleted.get(id)].into_iter().flatten().max();
+        version.zip(known).is_some_and(|(version, known)| version < *known)
+    }
+
     /// What the write changes; `Err` when it must be refused.
     fn write(&mut self, write: HistoryWrite) -> Result<Option<ChangeKind>, ()> {
-        let (id, document, replace) = match write {
-            HistoryWrite::Delete { id } => {
+        let (id, document, replace, version) = match write {
+            HistoryWrite::Delete { id, version } => {
+                if self.is_newer(&id, version) {
+                    return Ok(None);
+                }
+                self.versions.remove(&id);
+                self.deleted.extend(version.map(|version| (id.clone(), version)));
                 let Some(position) = self.position(&id) else { return Ok(None) };
                 self.documents.remove(position);
                 self.changes.push((ChangeKind::Delete, id, None));
                 return Ok(Some(ChangeKind::Delete));
             }
-            HistoryWrite::Insert { id, document } => (id.unwrap(), document, false),
-            HistoryWrite::Upsert { id, document } => (id, document, true),
+            HistoryWrite::Insert { id, document } => (id.unwrap(), document, false, None),
+            HistoryWrite::Upsert { id, document, version } => (id, document, true, version),
         };
+        if self.is_newer(&id, version) {
+            return Ok(None);
+        }
+        if !replace && self.position(&id).is_some() {
+            return Err(());
+        }
+        self.versions.remove(&id);
+        self.versions.extend(version.map(|version| (id.clone(), version)));
         let mut stored = Document::new();
         stored.insert("_id".into(), id.clone().into());
         stored.extend(document);
         let text = |document: &Document| serde_json::to_string(document).unwrap();
         let kind = match self.position(&id) {
-            Some(_) if !replace => return Err(()),
             Some(position) if text(&self.documents[position]) == text(&stored) => return Ok(None),
             Some(position) => {
                 self.documents[position] = stored.clone();
