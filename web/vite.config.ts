@@ -8,7 +8,12 @@ export default defineConfig({
   plugins: [svelte()],
   build: { target: "es2022", assetsInlineLimit: 0, modulePreload: { polyfill: false } },
   server: {
-    proxy: { "/api": courant, "/messages": courant, "/analysis": courant, "/metrics": courant },
+    proxy: {
+      ...Object.fromEntries(
+        ["/api", "/messages", "/analysis", "/orders", "/customers", "/metrics"].map((path) => [path, courant]),
+      ),
+      "/app/": { target: courant, ws: true },
+    },
   },
   test: { include: ["src/**/*.test.ts"] },
 });

@@ -2,6 +2,7 @@
 
 import type { Graph } from "./graph";
 import type { Change, Document } from "./live";
+import type { Order } from "./orders";
 
 export interface Info {
   name: string;
@@ -143,6 +144,17 @@ export const api = {
   /** Tries a specification out; the parts are texts. */
   jolt: (trial: { spec: string; input: string; context: string }, signal?: AbortSignal) =>
     post<JoltOutcome>("/api/v1/jolt", { ...trial, text: true }, signal),
+  orders: async (limit: number) =>
+    (await get<{ data: Order[] }>(`/orders?sort=-orderNumber&limit=${limit}`)).data,
+  /** A customer's orders, from the cache; none where the cache does not know the customer. */
+  ordersOf: async (customer: string): Promise<Order[]> => {
+    const answer = await fetch(`/customers/${name(customer)}/orders?as=list`);
+    if (answer.status === 404) return [];
+    if (!answer.ok) throw new Failure(`the cache answered ${answer.status}`);
+    return ((await answer.json()) as { data: Order[] }).data;
+  },
+  /** Creates an order, or changes the one that has its number. */
+  putOrder: (order: Omit<Order, "orderNumber"> & { orderNumber?: number }) => post<Order>("/orders", order),
   postMessage: (text: string) => post<unknown>("/messages", { text, source: "page" }),
 };
 
