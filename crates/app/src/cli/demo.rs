@@ -3,8 +3,6 @@
 //! The examples are carried in the binary and laid into a fresh temporary folder,
 //! which goes when the demo ends, unless `--data` says where to keep things.
 
-use std::path::Path;
-
 use super::{Common, check, run::Ports};
 use crate::{
     error::Failure,
@@ -15,7 +13,7 @@ use crate::{
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Which scenario
-    #[arg(value_enum, default_value_t = Scenario::Messages)]
+    #[arg(value_enum, default_value_t = Scenario::Orders)]
     scenario: Scenario,
     #[command(flatten)]
     ports: Ports,
@@ -23,19 +21,37 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Clone, Copy, clap::ValueEnum)]
 enum Scenario {
+    /// Form → topic → Jolt → cache and history → push, and the manager's live table
+    Orders,
     /// Generator → topic → history → REST, and a live page
     Messages,
 }
 
+/// A file of an example: its name and its text.
+macro_rules! example {
+    ($scenario:literal, $name:literal) => {
+        ($name, include_str!(concat!("../../../../examples/", $scenario, "/", $name)))
+    };
+}
+
 impl Scenario {
-    const fn file(self) -> &'static str {
+    /// The example's files; the first one is run.
+    const fn files(self) -> &'static [(&'static str, &'static str)] {
         match self {
-            Self::Messages => include_str!("../../../../examples/messages/courant.yaml"),
+            Self::Orders => &[
+                example!("orders", "courant.yaml"),
+                example!("orders", "order.jolt.json"),
+                example!("orders", "orders.test.yaml"),
+            ],
+            Self::Messages => {
+                &[example!("messages", "courant.yaml"), example!("messages", "messages.test.yaml")]
+            }
         }
     }
 
     const fn page(self) -> &'static str {
         match self {
+            Self::Orders => "/demo/orders",
             Self::Messages => "/demo/messages",
         }
     }
@@ -43,10 +59,12 @@ impl Scenario {
 
 pub(crate) async fn run(common: &Common, arguments: Arguments) -> Result<(), Failure> {
     let temporary = tempfile::Builder::new().prefix("courant-demo-").tempdir()?;
-    let file = temporary.path().join("courant.yaml");
-    tokio::fs::write(&file, arguments.scenario.file()).await?;
+    for (name, text) in arguments.scenario.files() {
+        tokio::fs::write(temporary.path().join(name), text).await?;
+    }
+    let file = temporary.path().join(arguments.scenario.files()[0].0);
     let data = common.data.clone().unwrap_or_else(|| temporary.path().join("data"));
-    let plan = check::load(common, Path::new(&file))?;
+    let plan = check::load(common, &file)?;
     let listen = arguments.ports.listen(&plan, true)?;
     let server = Server::start(plan, data, listen).await?;
     let page = arguments.scenario.page();

@@ -8,6 +8,7 @@
 
 pub(crate) mod crash;
 pub(crate) mod kafka;
+pub(crate) mod page;
 
 use std::{
     fs,

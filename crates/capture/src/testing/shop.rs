@@ -4,7 +4,7 @@
 //! rows; some are rolled back. What a reader should have made of all that is asked of
 //! SQL itself. For tests and measurements only: it panics.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mysql_async::{Conn, prelude::Queryable};
 use serde_json::{Value, json};
@@ -180,6 +180,18 @@ impl Shop {
             lines.expect("a line's order").push(read(line));
         }
         orders
+    }
+
+    /// The customers' numbers.
+    pub async fn customers(&mut self) -> BTreeSet<u64> {
+        let numbers: Vec<u64> =
+            self.conn.query("SELECT customerNumber FROM customers").await.expect("customers");
+        numbers.into_iter().collect()
+    }
+
+    /// The products' codes, in their order.
+    pub async fn products(&mut self) -> Vec<String> {
+        self.conn.query("SELECT productCode FROM products ORDER BY 1").await.expect("products")
     }
 
     /// One thing that happens; answers how many rows it changed, at least 1 and rarely
