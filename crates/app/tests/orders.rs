@@ -5,6 +5,8 @@
 //! Once with everything but the database embedded, once with every role on a real server.
 //! `COURANT_ORDERS_ROUNDS` and `COURANT_ORDERS_ROWS` make them longer.
 
+#![allow(clippy::print_stdout, reason = "says how much was heard")]
+
 mod support;
 
 use std::{
@@ -34,7 +36,7 @@ struct World {
 
 impl World {
     /// The example's file in a folder of its own.
-    fn new(database: MariaDb, edit: impl FnOnce(String) -> String) -> Self {
+    fn new(database: MariaDb, edit: impl FnOnce(&str) -> String) -> Self {
         let folder = tempdir().unwrap();
         let example = root().join("examples/orders");
         for entry in fs::read_dir(&example).unwrap() {
@@ -42,7 +44,7 @@ impl World {
             fs::copy(&from, folder.path().join(from.file_name().unwrap())).unwrap();
         }
         let file = folder.path().join("courant.yaml");
-        fs::write(&file, edit(fs::read_to_string(&file).unwrap())).unwrap();
+        fs::write(&file, edit(&fs::read_to_string(&file).unwrap())).unwrap();
         let url = format!("{}/shop", database.url().trim_end_matches('/'));
         Self { folder, file, database, variables: vec![("MYSQL_URL", url)], courant: None }
     }
@@ -217,7 +219,7 @@ fn setting(name: &str, otherwise: u64) -> u64 {
 }
 
 /// Replaces the roles of the profile `cluster` by the embedded ones.
-fn embedded(text: String) -> String {
+fn embedded(text: &str) -> String {
     let (before, rest) = text.split_once("  cluster:\n").expect("the profile");
     let (_, after) = rest.split_once("\n\n").expect("its end");
     format!("{before}  cluster: {{}}\n\n{after}")
@@ -262,7 +264,7 @@ async fn the_same_file_on_real_servers_survives_the_loss_of_each() {
     let Some(mut redis) = RedisServer::start(&[]).await else { return };
     let Some(mut mongo) = MongoServer::start().await else { return };
     let mut shop = Shop::create(&database, 12).await;
-    let mut world = World::new(database, |text| text);
+    let mut world = World::new(database, str::to_owned);
     let Some(kafka) = Cluster::start(&world.folder.path().join("kafka"), 1) else { return };
     world.variables.extend([
         ("KAFKA", kafka.servers.clone()),

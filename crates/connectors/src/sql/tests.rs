@@ -54,7 +54,7 @@ impl Database {
         match self {
             Self::MariaDb(server) => server.execute(statements).await,
             Self::Postgres(server) => {
-                server.client().await.batch_execute(statements).await.unwrap()
+                server.client().await.batch_execute(statements).await.unwrap();
             }
             Self::Sqlite(folder) => {
                 rusqlite::Connection::open(file(folder))

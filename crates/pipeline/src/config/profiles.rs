@@ -22,6 +22,9 @@ use crate::{
     plan::{RoleChoice, Roles},
 };
 
+/// Reads a URL; the error is `what; remedy`.
+type UrlCheck = fn(&str) -> Result<(), String>;
+
 /// Name of the profile that needs no declaration.
 const EMBEDDED: &str = "embedded";
 
@@ -90,7 +93,7 @@ pub(super) fn roles(
                 report.at(&at, what, remedy);
                 continue;
             };
-            let check: Option<fn(&str) -> Result<(), String>> = match role {
+            let check: Option<UrlCheck> = match role {
                 "cache" if REDIS_SCHEMES.contains(&scheme) => Some(check_store::<RedisOptions>),
                 "history" if MONGO_SCHEMES.contains(&scheme) => Some(check_store::<MongoOptions>),
                 "log" => connectors

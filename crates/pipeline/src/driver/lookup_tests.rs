@@ -91,6 +91,7 @@ fn stores_are_asked_for_what_other_pipelines_keep() {
         key: field("c"),
         field: Some(field("o")),
         ttl: None,
+        version: None,
     };
     let keep = pipeline("customers", [], [history("customers", Some("c"))]);
     let plan = plan([
