@@ -83,7 +83,7 @@ impl NestStep {
                 if let Some(open) = &mut self.open {
                     open.touched.insert(Arc::clone(&key));
                 }
-                self.saved.touched.insert(key);
+                self.saved.touched.push(key);
             }
             Some(Entry::Repeats(block)) => self.repeats.restore(block, value),
             None => {}
@@ -113,16 +113,14 @@ impl NestStep {
 
     /// Brings the state's picture of the open transaction up to date.
     fn save_open(&mut self, changes: &mut Vec<StateChange>) {
-        let none = Touched::new();
-        let touched = self.open.as_ref().map_or(&none, |open| &open.touched);
-        for key in self.saved.touched.difference(touched) {
-            changes.push(StateChange { key: Entry::Touched(key).bytes(), value: None });
+        for key in self.saved.gone.drain(..) {
+            changes.push(StateChange { key: Entry::Touched(&key).bytes(), value: None });
         }
-        for key in touched.difference(&self.saved.touched) {
+        for key in self.saved.fresh.drain(..) {
             let value = Some(Vec::new());
-            changes.push(StateChange { key: Entry::Touched(key).bytes(), value });
+            changes.push(StateChange { key: Entry::Touched(&key).bytes(), value });
+            self.saved.touched.push(key);
         }
-        self.saved.touched.clone_from(touched);
         let was_open = mem::replace(&mut self.saved.open, self.open.is_some());
         if was_open || self.open.is_some() {
             let value = self.open.as_ref().map(Transaction::encode);

@@ -72,7 +72,7 @@ pub(super) struct NestStep {
     known_changed: HashSet<Key>,
     open: Option<Transaction>,
     repeats: Repeats,
-    /// Entries of the open transaction that are in the state.
+    /// What of the plan and the open transaction is in the state.
     saved: Saved,
     /// Events behind those that `completed` holds up.
     waiting: VecDeque<Event>,
@@ -103,12 +103,20 @@ struct Transaction {
     table: String,
 }
 
-/// What of the open transaction is in the state.
+/// How the state differs from the plan and the open transaction; kept as it comes, so that
+/// a long transaction is not compared with the state again and again.
 #[derive(Debug, Default)]
 struct Saved {
+    /// The plan is in the state.
     plan: bool,
+    /// A transaction is in the state.
     open: bool,
-    touched: Touched,
+    /// Touched keys that are in the state.
+    touched: Vec<Key>,
+    /// Touched keys that are not in it yet.
+    fresh: Vec<Key>,
+    /// Keys in it that a completed transaction touched.
+    gone: Vec<Key>,
 }
 
 /// A transaction whose documents are being given out.
@@ -166,7 +174,11 @@ impl NestStep {
         if !touched.is_empty() {
             let first = open.touched.is_empty();
             open.origin = if first { event.origin } else { open.origin.min(event.origin) };
-            open.touched.append(&mut touched);
+            for key in touched {
+                if open.touched.insert(Arc::clone(&key)) {
+                    self.saved.fresh.push(key);
+                }
+            }
         }
         (open.offset, open.timestamp) = (event.source.offset, event.timestamp);
         if let Some(table) = change.table.filter(|table| *table != open.table) {
@@ -233,6 +245,8 @@ impl NestStep {
     }
 
     fn complete(&mut self) {
+        self.saved.fresh.clear();
+        self.saved.gone.append(&mut self.saved.touched);
         if let Some(transaction) = self.open.take().filter(|open| !open.touched.is_empty()) {
             self.completed = Some(Completed { transaction, part: 0 });
         }
