@@ -135,7 +135,7 @@ fn check_store<T: FromStr<Err: Display>>(url: &str) -> Result<(), String> {
 
 /// Notes what is wrong with a server's URL. Variables of profiles that were not chosen are
 /// not put in, so there a URL with one is left alone.
-fn check_url(check: fn(&str) -> Result<(), String>, url: &str, at: &At<'_>, report: &mut Report) {
+fn check_url(check: UrlCheck, url: &str, at: &At<'_>, report: &mut Report) {
     if !url.contains("${")
         && let Err(why) = check(url)
     {

@@ -16,7 +16,7 @@ use std::{
 use tempfile::TempDir;
 
 /// How long a server may take to start or end on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+pub const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A server's process and its folder.
 #[derive(Debug)]
@@ -88,6 +88,18 @@ impl Drop for Process {
             send("-KILL", child.id());
             let _ = child.wait();
         }
+    }
+}
+
+/// Waits until something holds.
+///
+/// # Panics
+/// When it does not within [`PATIENCE`].
+pub async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "what the test waits for does not come");
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 

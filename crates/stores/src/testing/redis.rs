@@ -7,7 +7,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::process::{Process, free_port, program};
+use super::process::{Process, free_port, program, until};
 
 const PACKAGE: &str = "redis-server";
 
@@ -84,9 +84,8 @@ impl RedisCluster {
         let made = made.expect("redis-cli runs");
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
         for node in &nodes {
-            while !ask(node.port, "CLUSTER INFO").await.contains("cluster_state:ok") {
-                tokio::task::yield_now().await;
-            }
+            let port = node.port;
+            until(async || ask(port, "CLUSTER INFO").await.contains("cluster_state:ok")).await;
         }
         Some(Self { nodes })
     }

@@ -300,7 +300,7 @@ fn a_profile_may_only_ask_for_what_is_there() {
 5:19: role "cache" of profile "big" has no URL; write one such as kafka://host:9092, or leave the role out
 6:12: URL of the log is wrong; write another
 6:42: URL of Redis cannot be used: database "x" is no number
-6:66: URL of MongoDB cannot be used: it names no database; write one such as mongodb://host:27017/shop"#;
+6:64: URL of MongoDB cannot be used: it names no database; write one such as mongodb://host:27017/shop"#;
     assert_eq!(below_the_head(text), expected);
 }
 
