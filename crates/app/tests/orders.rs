@@ -3,7 +3,8 @@
 //! and killed meanwhile, and a page that resumes hears every change exactly once.
 //!
 //! Once with everything but the database embedded, once with every role on a real server.
-//! `COURANT_ORDERS_ROUNDS` and `COURANT_ORDERS_ROWS` make them longer.
+//! `COURANT_ORDERS_ROUNDS` and `COURANT_ORDERS_ROWS` make them longer, and
+//! `COURANT_ORDERS_DUMP` names a dump of the database `classicmodels` to begin with.
 
 #![allow(clippy::print_stdout, reason = "says how much was heard")]
 
@@ -27,11 +28,11 @@ const LOG_BIN: [&str; 3] =
 
 /// The outside of a test, and Courant in it.
 struct World {
-    folder: TempDir,
+    courant: Option<Courant>,
     file: PathBuf,
     database: MariaDb,
     variables: Vec<(&'static str, String)>,
-    courant: Option<Courant>,
+    folder: TempDir,
 }
 
 impl World {
@@ -147,7 +148,7 @@ async fn in_cache(courant: &Courant, customers: &BTreeSet<String>) -> Option<Ord
 /// Waits until history and cache hold what the database does.
 async fn until_equal(world: &World, shop: &mut Shop) -> Orders {
     let wanted = in_database(shop).await;
-    let customers: BTreeSet<String> = shop.customers().await.iter().map(u64::to_string).collect();
+    let customers: BTreeSet<String> = shop.customers().iter().map(u64::to_string).collect();
     let start = Instant::now();
     loop {
         let history = in_history(world.courant()).await;
@@ -175,7 +176,8 @@ async fn until_equal(world: &World, shop: &mut Shop) -> Orders {
 fn check_page(page: &Page, orders: &Orders) {
     assert_eq!(page.resets(), 0, "what it missed was not known");
     let mut last: BTreeMap<u64, Option<Value>> = BTreeMap::new();
-    let mut versions: BTreeMap<u64, u64> = BTreeMap::new();
+    let mut versions: BTreeMap<u64, &Value> = BTreeMap::new();
+    let version = |order: &Value| order["version"].as_u64().expect("a version");
     let heard = page.heard();
     for (index, one) in heard.iter().enumerate() {
         if one.event == "OrderDeleted" {
@@ -184,13 +186,14 @@ fn check_page(page: &Page, orders: &Orders) {
             assert_ne!(before, Some(None), "order {number} was deleted twice");
             continue;
         }
-        let (number, version) =
-            (number(&one.data), one.data["version"].as_u64().expect("a version"));
-        let before = versions.insert(number, version);
+        let number = number(&one.data);
+        let before = versions.insert(number, &one.data);
         assert!(
-            before.is_none_or(|before| before < version),
-            "order {number} had version {before:?} and was heard again, {index} of {}, with {version}",
+            before.is_none_or(|before| version(before) < version(&one.data)),
+            "order {number} was heard again, {index} of {}:\n{}\nafter\n{}",
             heard.len(),
+            one.data,
+            before.unwrap_or(&Value::Null),
         );
         last.insert(number, Some(plain(&one.data)));
     }
@@ -214,6 +217,16 @@ async fn until_heard(page: &Page, wanted: usize) {
     }
 }
 
+async fn a_shop(database: &MariaDb, seed: u64) -> Shop {
+    match std::env::var_os("COURANT_ORDERS_DUMP") {
+        None => Shop::create(database, seed).await,
+        Some(dump) => {
+            let dump = fs::read_to_string(dump).expect("the dump");
+            Shop::load(database, &dump, "classicmodels", seed).await
+        }
+    }
+}
+
 fn setting(name: &str, otherwise: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
@@ -228,10 +241,11 @@ fn embedded(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn cache_and_history_follow_the_database_through_kills_and_pages_hear_each_change_once() {
     let Some(database) = MariaDb::start(&LOG_BIN).await else { return };
-    let mut shop = Shop::create(&database, 11).await;
+    let mut shop = a_shop(&database, 11).await;
     let mut world = World::new(database, embedded);
     let url = world.start();
-    until_equal(&world, &mut shop).await;
+    let orders = until_equal(&world, &mut shop).await;
+    println!("the snapshot of {} orders equals the tables", orders.len());
     let page = Page::open(&url, "orders");
     let rounds = setting("COURANT_ORDERS_ROUNDS", 6);
     let rows = setting("COURANT_ORDERS_ROWS", 1_200);
@@ -263,7 +277,7 @@ async fn the_same_file_on_real_servers_survives_the_loss_of_each() {
     let Some(database) = MariaDb::start(&LOG_BIN).await else { return };
     let Some(mut redis) = RedisServer::start(&[]).await else { return };
     let Some(mut mongo) = MongoServer::start().await else { return };
-    let mut shop = Shop::create(&database, 12).await;
+    let mut shop = a_shop(&database, 12).await;
     let mut world = World::new(database, str::to_owned);
     let Some(kafka) = Cluster::start(&world.folder.path().join("kafka"), 1) else { return };
     world.variables.extend([
@@ -272,7 +286,8 @@ async fn the_same_file_on_real_servers_survives_the_loss_of_each() {
         ("MONGODB_URL", mongo.url("shop")),
     ]);
     let url = world.start();
-    until_equal(&world, &mut shop).await;
+    let orders = until_equal(&world, &mut shop).await;
+    println!("the snapshot of {} orders equals the tables", orders.len());
     let page = Page::open(&url, "orders");
     while page.subscribed() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -315,8 +330,8 @@ async fn an_order_of_the_form_goes_through_the_database_and_an_edit_replaces_its
     let mut world = World::new(database, embedded);
     world.start();
     until_equal(&world, &mut shop).await;
-    let customer = *shop.customers().await.iter().next().expect("a customer");
-    let products = shop.products().await;
+    let customer = shop.customers()[0];
+    let products = shop.products().to_vec();
     let order = |lines: &[usize]| {
         let line = |(index, product): (usize, &usize)| json!({ "productCode": products[*product], "quantityOrdered": 3, "priceEach": 12.5, "orderLineNumber": index + 1 });
         json!({

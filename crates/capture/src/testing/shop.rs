@@ -4,7 +4,7 @@
 //! rows; some are rolled back. What a reader should have made of all that is asked of
 //! SQL itself. For tests and measurements only: it panics.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use mysql_async::{Conn, prelude::Queryable};
 use serde_json::{Value, json};
@@ -57,6 +57,8 @@ pub struct Shop {
     chance: u64,
     /// The last number given to an order.
     last_order: u64,
+    customers: Vec<u64>,
+    products: Vec<String>,
 }
 
 /// What [`Shop::orders_by_sql`] answers, from rows as a reader has them: each with its
@@ -99,13 +101,27 @@ impl Shop {
         Self::open(server, seed).await
     }
 
+    /// Takes the shop of a dump of the tables, whose database has this name.
+    pub async fn load(server: &MariaDb, dump: &str, database: &str, seed: u64) -> Self {
+        server.execute(&dump.replace(&format!("`{database}`"), "`shop`")).await;
+        Self::open(server, seed).await
+    }
+
     /// Goes on with a shop that is there, with other changes.
     pub async fn open(server: &MariaDb, seed: u64) -> Self {
         let mut conn = server.conn().await;
         conn.query_drop("SET NAMES utf8mb4").await.expect("a character set");
         let last: Option<u64> =
             conn.query_first("SELECT MAX(orderNumber) FROM orders").await.expect("orders");
-        Self { conn, chance: seed | 1, last_order: last.unwrap_or(10_099) }
+        let customers = conn.query("SELECT customerNumber FROM customers ORDER BY 1").await;
+        let products = conn.query("SELECT productCode FROM products ORDER BY 1").await;
+        Self {
+            conn,
+            chance: seed | 1,
+            last_order: last.unwrap_or(10_099),
+            customers: customers.expect("customers"),
+            products: products.expect("products"),
+        }
     }
 
     /// Inserts, updates and deletes at least `rows` rows in transactions of 1 to 50 rows;
@@ -182,23 +198,22 @@ impl Shop {
         orders
     }
 
-    /// The customers' numbers.
-    pub async fn customers(&mut self) -> BTreeSet<u64> {
-        let numbers: Vec<u64> =
-            self.conn.query("SELECT customerNumber FROM customers").await.expect("customers");
-        numbers.into_iter().collect()
+    /// The customers' numbers, in their order.
+    pub fn customers(&self) -> &[u64] {
+        &self.customers
     }
 
     /// The products' codes, in their order.
-    pub async fn products(&mut self) -> Vec<String> {
-        self.conn.query("SELECT productCode FROM products ORDER BY 1").await.expect("products")
+    pub fn products(&self) -> &[String] {
+        &self.products
     }
 
     /// One thing that happens; answers how many rows it changed, at least 1 and rarely
     /// more than `rows`.
     async fn act(&mut self, rows: u64) -> mysql_async::Result<u64> {
         let order = self.some_order();
-        let (product, customer) = (1 + self.below(110), 101 + self.below(122));
+        let first = self.below(self.products.len() as u64);
+        let (product, customer) = (self.product(first), self.some_customer());
         let number = self.below(100_000);
         let statement = match self.below(12) {
             0..=2 => {
@@ -222,7 +237,7 @@ impl Shop {
                 format!("UPDATE orders SET customerNumber = {customer} WHERE orderNumber = {order}")
             }
             7 => format!(
-                "UPDATE IGNORE orderdetails SET productCode = 'S{product}' \
+                "UPDATE IGNORE orderdetails SET productCode = '{product}' \
                  WHERE orderNumber = {order} ORDER BY orderLineNumber LIMIT 1"
             ),
             8 => format!(
@@ -232,7 +247,7 @@ impl Shop {
             9 => format!("DELETE FROM orderdetails WHERE orderNumber = {order} LIMIT 1"),
             10 => format!(
                 "UPDATE products SET productName = 'Model {number}', \
-                 quantityInStock = {number} % 1000 WHERE productCode = 'S{product}'"
+                 quantityInStock = {number} % 1000 WHERE productCode = '{product}'"
             ),
             _ => format!(
                 "UPDATE customers SET customerName = 'Customer {number}' \
@@ -245,22 +260,33 @@ impl Shop {
     /// Inserts the next order and its lines; answers the number of rows.
     async fn insert_order(&mut self, lines: u64) -> mysql_async::Result<u64> {
         self.last_order += 1;
-        let (order, customer) = (self.last_order, 101 + self.below(122));
+        let (order, customer) = (self.last_order, self.some_customer());
         let insert = format!(
             "INSERT INTO orders VALUES ({order}, '2025-01-02', '2025-01-09', NULL, \
              'In Process', NULL, {customer})"
         );
         let mut rows = self.run(&insert).await?;
-        let first = self.below(110);
-        for line in 1..=lines.min(110) {
-            let (product, quantity) = (1 + (first + line) % 110, 1 + self.below(90));
+        let count = self.products.len() as u64;
+        let first = self.below(count);
+        for line in 1..=lines.min(count) {
+            let (product, quantity) = (self.product(first + line), 1 + self.below(90));
             let insert = format!(
-                "INSERT INTO orderdetails VALUES ({order}, 'S{product}', {quantity}, \
+                "INSERT INTO orderdetails VALUES ({order}, '{product}', {quantity}, \
                  {quantity} + 0.5, {line})"
             );
             rows += self.run(&insert).await?;
         }
         Ok(rows)
+    }
+
+    /// A product by its place, counted around.
+    fn product(&self, place: u64) -> String {
+        self.products[(place % self.products.len() as u64) as usize].clone()
+    }
+
+    fn some_customer(&mut self) -> u64 {
+        let place = self.below(self.customers.len() as u64);
+        self.customers[place as usize]
     }
 
     fn some_order(&mut self) -> u64 {

@@ -243,3 +243,25 @@ async fn names_of_ours_are_reserved_and_a_server_that_is_not_there_may_come() {
     let nonsense = WatchFrom::After(ResumeToken("nonsense".into()));
     assert!(history.watch("orders", nonsense).await.is_err());
 }
+
+#[tokio::test]
+async fn a_watch_from_the_oldest_change_repeats_nothing_after_a_cut() {
+    let Some(mut server) = MongoServer::start().await else { return };
+    let history = with_collection(&server).await;
+    let mut watch = history.watch("orders", WatchFrom::Earliest).await.unwrap();
+    for n in 0..300 {
+        write_at_last(&history, upsert(&format!("a{}", n % 50), n)).await;
+    }
+    assert_eq!(take(&mut watch, 300).await.len(), 300);
+    for round in 0..3 {
+        server.kill().await;
+        let waiting = tokio::spawn(async move { (take(&mut watch, 1).await, watch) });
+        tokio::time::sleep(Duration::from_secs(round * 2)).await;
+        server.start_again().await;
+        let id = format!("b{round}");
+        write_at_last(&history, upsert(&id, 1)).await;
+        let (changes, again) = waiting.await.unwrap();
+        assert_eq!(changes[0].id, id);
+        watch = again;
+    }
+}
