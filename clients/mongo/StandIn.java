@@ -79,6 +79,8 @@ public final class StandIn {
     private final MongoCollection<Document> collection;
     private final CursorRegistry cursors;
     private final ConcurrentSkipListMap<Long, Document> events = new ConcurrentSkipListMap<>();
+    /** What is not in the file yet, so that no stream tells what a crash takes back. */
+    private final Map<Long, Document> fresh = new HashMap<>();
     private final Map<String, Document> latest = new HashMap<>();
     private long last;
 
@@ -158,7 +160,7 @@ public final class StandIn {
         event.append("fullDocumentBeforeChange", before);
       }
       collection.addDocument(new Document("_id", last).append("ts", new BsonTimestamp(last)).append("event", event));
-      events.put(last, event);
+      fresh.put(last, event);
     }
 
     private static String place(Document event) {
@@ -166,12 +168,14 @@ public final class StandIn {
     }
 
     /** What is answered survives the end of the process; waiting streams go on. */
-    private void commit(String namespace) {
+    private synchronized void commit(String namespace) {
       if (namespace.startsWith("local.")) {
         return;
       }
       backend.commit();
       synchronized (events) {
+        events.putAll(fresh);
+        fresh.clear();
         events.notifyAll();
       }
     }

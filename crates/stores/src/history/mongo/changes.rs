@@ -191,7 +191,7 @@ impl Changes for MongoChanges {
 }
 
 async fn open(inside: &Inside, collection: &str, place: &Place) -> Result<Stream, Error> {
-    let collection = inside.database.collection::<Bdoc>(collection);
+    let collection = inside.watched.collection::<Bdoc>(collection);
     let mut watch = collection.watch().full_document(FullDocumentType::UpdateLookup);
     if inside.pre_images {
         watch = watch.full_document_before_change(FullDocumentBeforeChangeType::WhenAvailable);

@@ -68,6 +68,9 @@ pub struct MongoHistory {
 
 struct Inside {
     database: Database,
+    /// The same, for change streams. Its reads are not repeated by the driver: one that is
+    /// forgets its resume token, and the stream would begin anew from where it was opened.
+    watched: Database,
     concern: Bdoc,
     /// Collections that are known to be there, with what tells them from a namesake.
     known: RwLock<HashMap<String, String>>,
@@ -92,9 +95,12 @@ impl MongoHistory {
         let concern = client.write_concern.clone().unwrap_or_default();
         let concern = mongodb::bson::serialize_to_document(&concern)
             .map_err(|error| StoreError::storage(ACTION, error))?;
-        let database = Client::with_options(client).map_err(failed)?.database(&options.database);
+        let open = |client| Ok(Client::with_options(client)?.database(&options.database));
+        let mut watching = client.clone();
+        watching.retry_reads = Some(false);
         let inside = Inside {
-            database,
+            database: open(client).map_err(failed)?,
+            watched: open(watching).map_err(failed)?,
             concern,
             known: RwLock::default(),
             order: AtomicI64::new(0),
