@@ -39,10 +39,10 @@ fn any_connectors() -> Connectors {
     }
     let about = |name| About { name, summary: "", guarantee: "", example: "", schema: options };
     Connectors {
-        sources: ["generate", "http", "file", "stdin"]
+        sources: ["generate", "http", "file", "stdin", "mysql"]
             .map(|name| SourceKind { about: about(name), parse: any_source })
             .into(),
-        sinks: ["console", "file", "webhook"]
+        sinks: ["console", "file", "webhook", "sql"]
             .map(|name| SinkKind { about: about(name), parse: any_sink })
             .into(),
         lookups: Vec::new(),
