@@ -276,11 +276,12 @@ async fn cache_and_history_follow_the_database_through_kills_and_pages_hear_each
     check_page(&page, &orders);
 }
 
+/// MongoDB's stand-in is not stopped here: it does not always keep what it answered.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_same_file_on_real_servers_survives_the_loss_of_each() {
+async fn the_same_file_on_real_servers_survives_kills_of_all_but_the_stand_in() {
     let Some(database) = MariaDb::start(&LOG_BIN).await else { return };
     let Some(mut redis) = RedisServer::start(&[]).await else { return };
-    let Some(mut mongo) = MongoServer::start().await else { return };
+    let Some(mongo) = MongoServer::start().await else { return };
     let mut shop = a_shop(&database, 12).await;
     let mut world = World::new(database, str::to_owned);
     let Some(kafka) = Cluster::start(&world.folder.path().join("kafka"), 1) else { return };
@@ -296,26 +297,23 @@ async fn the_same_file_on_real_servers_survives_the_loss_of_each() {
     while page.subscribed() == 0 {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    let rounds = setting("COURANT_ORDERS_ROUNDS", 5);
+    let rounds = setting("COURANT_ORDERS_ROUNDS", 4);
     let rows = setting("COURANT_ORDERS_ROWS", 1_000);
     for round in 0..rounds {
         shop.change(rows / rounds / 2).await;
-        match round % 5 {
+        match round % 4 {
             0 => world.kill(),
             1 => redis.kill().await,
-            // Not killed: the stand-in may lose what it has answered.
-            2 => mongo.stop().await,
-            3 => world.database.kill().await,
+            2 => world.database.kill().await,
             _ => kafka.kill(1),
         }
-        if round % 5 != 3 {
+        if round % 4 != 2 {
             shop.change(rows / rounds / 2).await;
         }
-        match round % 5 {
+        match round % 4 {
             0 => page.moved(&world.start()),
             1 => redis.start_again().await,
-            2 => mongo.start_again().await,
-            3 => {
+            2 => {
                 world.database.run().await;
                 shop = Shop::open(&world.database, 200 + round).await;
             }
