@@ -8,8 +8,6 @@
 #![allow(clippy::cast_precision_loss, reason = "rates for people")]
 
 use std::{
-    error::Error,
-    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,19 +17,16 @@ use courant_capture::{
     mysql::{MySqlOptions, MySqlSource, SnapshotMode},
     testing::MariaDb,
 };
-use courant_log::{EmbeddedLog, Log, LogOptions, ReadLimit};
-use courant_model::{Clock, SystemClock, TopicName, TopicPartition};
-use courant_pipeline::{
-    config::{self, LoadOptions},
-    routes::RouteTable,
-    runtime::{RoleHandles, Runtime},
-};
-use courant_stores::{
-    CacheOptions, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions,
-};
+use courant_log::{Log, ReadLimit};
+use courant_model::{TopicName, TopicPartition};
+use courant_pipeline::runtime::Runtime;
+use courant_stores::{Filter, History};
 use mysql_async::prelude::Queryable;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+#[path = "../world.rs"]
+mod world;
+
+use world::{Outcome, World, cpu_seconds};
 
 const ROWS: u64 = 1_000_000;
 const ROWS_PER_TRANSACTION: u64 = 1_000;
@@ -52,15 +47,6 @@ pipelines:
       - history: { collection: rows }
 ";
 
-/// Log, stores and state in a folder of their own.
-struct Bench {
-    log: Arc<EmbeddedLog>,
-    history: Arc<EmbeddedHistory>,
-    roles: RoleHandles,
-    file: PathBuf,
-    _folder: tempfile::TempDir,
-}
-
 #[tokio::main]
 async fn main() -> Outcome<()> {
     println!("| from the binary log | rows/s | rows per CPU second |");
@@ -71,9 +57,9 @@ async fn main() -> Outcome<()> {
     let mut capture = capture(&server, SnapshotMode::Never)?;
     // The first batch is the place where the rows will begin.
     capture.next().await?;
-    let to_log = Bench::new(&server, "never", "").await?;
+    let to_log = World::capturing(&server, "never", "").await?;
     to_log.begin().await?;
-    let to_history = Bench::new(&server, "never", TO_HISTORY).await?;
+    let to_history = World::capturing(&server, "never", TO_HISTORY).await?;
     to_history.begin().await?;
     write(&server).await;
 
@@ -84,7 +70,7 @@ async fn main() -> Outcome<()> {
     println!("| snapshot | rows/s | rows per CPU second |");
     println!("|---|---|---|");
     decode("read and decoded", self::capture(&server, SnapshotMode::Initial)?).await?;
-    Bench::new(&server, "initial", "").await?.read("→ source `mysql` → topic", false).await?;
+    World::capturing(&server, "initial", "").await?.read("→ source `mysql` → topic", false).await?;
     println!();
     println!("| one row at {LATENCY_PER_SECOND}/s | p50 | p99 | max |");
     println!("|---|---|---|---|");
@@ -126,38 +112,15 @@ fn tell(name: &str, start: Instant, cpu: f64) -> Outcome<()> {
     Ok(())
 }
 
-impl Bench {
-    async fn new(server: &MariaDb, snapshot: &str, pipelines: &str) -> Outcome<Self> {
-        let folder = tempfile::tempdir_in(".")?;
-        let file = folder.path().join("courant.yaml");
-        let text = format!(
+impl World {
+    /// Of a file that captures the rows.
+    async fn capturing(server: &MariaDb, snapshot: &str, pipelines: &str) -> Outcome<Self> {
+        let file = format!(
             "version: 1\nname: bench\ntopics:\n  rows: {{ partitions: 1 }}\nsources:\n  database:\n    \
              mysql: {{ url: \"{}\", snapshot: {snapshot} }}\n    to: rows\n{pipelines}",
             server.url()
         );
-        std::fs::write(&file, text)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), LogOptions::default()).await?;
-        let log = Arc::new(log);
-        let history =
-            EmbeddedHistory::open(folder.path().join("history"), HistoryOptions::default())?;
-        let history = Arc::new(history);
-        let cache = EmbeddedCache::open(folder.path().join("cache"), CacheOptions::default())?;
-        let roles = RoleHandles {
-            log: Arc::clone(&log) as _,
-            cache: Arc::new(cache),
-            history: Arc::clone(&history) as _,
-            clock,
-            data: folder.path().to_owned(),
-            routes: Arc::new(RouteTable::default()),
-        };
-        Ok(Self { log, history, roles, file, _folder: folder })
-    }
-
-    async fn start(&self) -> Outcome<Runtime> {
-        let connectors = courant_connectors::all();
-        let plan = config::load(Path::new(&self.file), &LoadOptions::system(&connectors))?;
-        Ok(Runtime::start(plan, self.roles.clone()).await?)
+        Self::new(&file, courant_connectors::all()).await
     }
 
     /// Lets the source keep the present position.
@@ -196,7 +159,7 @@ impl Bench {
 }
 
 async fn latency(server: &MariaDb) -> Outcome<()> {
-    let bench = Bench::new(server, "never", "").await?;
+    let bench = World::capturing(server, "never", "").await?;
     bench.begin().await?;
     let runtime = bench.start().await?;
     let at = TopicPartition::new(TopicName::new("rows")?, 0);
@@ -235,14 +198,4 @@ async fn latency(server: &MariaDb) -> Outcome<()> {
     );
     runtime.stop(STOP).await?;
     Ok(())
-}
-
-/// CPU seconds of this process so far, in user and system mode.
-fn cpu_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields.get(11).ok_or("no utime")?.parse::<u64>()?
-        + fields.get(12).ok_or("no stime")?.parse::<u64>()?;
-    Ok(ticks as f64 / 100.0)
 }

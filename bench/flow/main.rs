@@ -10,27 +10,21 @@
 #![allow(clippy::cast_precision_loss, reason = "rates for people")]
 
 use std::{
-    error::Error,
-    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use courant_log::{EmbeddedLog, Log, LogOptions};
+use courant_log::Log;
 use courant_model::{Clock, Record, SystemClock, TopicName, TopicPartition};
-use courant_pipeline::{
-    config::{self, LoadOptions},
-    connector::Connectors,
-    routes::RouteTable,
-    runtime::{RoleHandles, Runtime},
-};
-use courant_stores::{
-    CacheOptions, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions, WatchFrom,
-};
+use courant_pipeline::{connector::Connectors, runtime::Runtime};
+use courant_stores::{Filter, History, WatchFrom};
 
 mod nest;
 
-type Outcome<T> = Result<T, Box<dyn Error + Send + Sync>>;
+#[path = "../world.rs"]
+mod world;
+
+use world::{Outcome, World, cpu_seconds};
 
 const RECORDS: usize = 1_000_000;
 const LATENCY_RECORDS: usize = 20_000;
@@ -60,15 +54,6 @@ const TO_HISTORY: &str = "
       - history: { collection: events }
 ";
 
-/// A plan at work in a folder of its own.
-struct Bench {
-    log: Arc<EmbeddedLog>,
-    history: Arc<EmbeddedHistory>,
-    roles: RoleHandles,
-    file: std::path::PathBuf,
-    _folder: tempfile::TempDir,
-}
-
 #[tokio::main]
 async fn main() -> Outcome<()> {
     println!("| flow | records/s | records per CPU second |");
@@ -82,37 +67,6 @@ async fn main() -> Outcome<()> {
     latency().await
 }
 
-impl Bench {
-    /// Of a whole file.
-    async fn new(plan: &str) -> Outcome<Self> {
-        let folder = tempfile::tempdir_in(".")?;
-        let file = folder.path().join("courant.yaml");
-        std::fs::write(&file, plan)?;
-        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-        let (log, _) = EmbeddedLog::open(&folder.path().join("log"), LogOptions::default()).await?;
-        let log = Arc::new(log);
-        let history =
-            EmbeddedHistory::open(folder.path().join("history"), HistoryOptions::default())?;
-        let history = Arc::new(history);
-        let cache = EmbeddedCache::open(folder.path().join("cache"), CacheOptions::default())?;
-        let roles = RoleHandles {
-            log: Arc::clone(&log) as _,
-            cache: Arc::new(cache),
-            history: Arc::clone(&history) as _,
-            clock,
-            data: folder.path().to_owned(),
-            routes: Arc::new(RouteTable::default()),
-        };
-        Ok(Self { log, history, roles, file, _folder: folder })
-    }
-
-    async fn start(&self) -> Outcome<Runtime> {
-        let connectors = Connectors::default();
-        let plan = config::load(Path::new(&self.file), &LoadOptions::system(&connectors))?;
-        Ok(Runtime::start(plan, self.roles.clone()).await?)
-    }
-}
-
 fn record(id: usize) -> Record {
     let page = id % 2 + 1;
     let value = format!(
@@ -122,18 +76,8 @@ fn record(id: usize) -> Record {
     Record::new(value, SystemClock.now()).with_key(id.to_string())
 }
 
-/// CPU seconds of this process so far, in user and system mode.
-fn cpu_seconds() -> Outcome<f64> {
-    let stat = std::fs::read_to_string("/proc/self/stat")?;
-    let fields: Vec<&str> =
-        stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
-    let ticks: u64 = fields.get(11).ok_or("no utime")?.parse::<u64>()?
-        + fields.get(12).ok_or("no stime")?.parse::<u64>()?;
-    Ok(ticks as f64 / 100.0)
-}
-
 async fn throughput(name: &str, pipeline: &str) -> Outcome<()> {
-    let bench = Bench::new(&format!("{HEAD}{pipeline}")).await?;
+    let bench = World::new(&format!("{HEAD}{pipeline}"), Connectors::default()).await?;
     // The first start makes the topics; then they are filled while nothing reads.
     bench.start().await?.stop(STOP).await?;
     let topic = TopicName::new("in")?;
@@ -166,7 +110,7 @@ async fn throughput(name: &str, pipeline: &str) -> Outcome<()> {
 }
 
 async fn latency() -> Outcome<()> {
-    let bench = Bench::new(&format!("{HEAD}{TO_HISTORY}")).await?;
+    let bench = World::new(&format!("{HEAD}{TO_HISTORY}"), Connectors::default()).await?;
     let runtime = bench.start().await?;
     let mut changes = bench.history.watch("events", WatchFrom::Now).await?;
     let start = Instant::now();

@@ -11,8 +11,9 @@ use courant_model::{
     Clock, Record, SystemClock, TopicName, TopicPartition,
     change::{Operation, TABLE_HEADER, TRANSACTION_END_HEADER, TRANSACTION_HEADER},
 };
+use courant_pipeline::connector::Connectors;
 
-use super::{Bench, Outcome, STOP, cpu_seconds};
+use super::{Outcome, STOP, World, cpu_seconds};
 
 const ORDERS: usize = 50_000;
 const LINES: usize = 9;
@@ -50,7 +51,7 @@ pipelines:
 
 /// Prints two rows of the table.
 pub(super) async fn measure() -> Outcome<()> {
-    let bench = Bench::new(FILE).await?;
+    let bench = World::new(FILE, Connectors::default()).await?;
     bench.start().await?.stop(STOP).await?;
     let memory = resident_bytes()?;
     let mut rows = references();
@@ -64,7 +65,7 @@ pub(super) async fn measure() -> Outcome<()> {
 }
 
 /// Appends rows, and lets the pipeline make `documents` of them.
-async fn run(bench: &Bench, name: &str, rows: Vec<Record>, documents: usize) -> Outcome<()> {
+async fn run(bench: &World, name: &str, rows: Vec<Record>, documents: usize) -> Outcome<()> {
     let (topic, count) = (TopicName::new("rows")?, rows.len() as u64);
     for batch in rows.chunks(10_000) {
         bench.log.append(&topic, None, batch.to_vec()).await?;

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use courant_capture::testing::{MariaDb, SHOP_TABLES, Shop, nest_orders};
 use mysql_async::prelude::Queryable;
 use serde_json::Value;
-use support::{Courant, read_topic};
+use support::{Courant, read_topic, setting};
 use tempfile::tempdir;
 
 /// Rows that change in a round.
@@ -46,9 +46,8 @@ async fn a_busy_shop_is_followed_exactly_although_both_sides_are_killed() {
     let folder = tempdir().unwrap();
     let (path, data) = (folder.path().join("courant.yaml"), folder.path().join("data"));
     std::fs::write(&path, file(&server)).unwrap();
-    let rounds = std::env::var("COURANT_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
     let mut courant = Courant::start(&path, &data);
-    for round in 0..rounds.unwrap_or(6_u64) {
+    for round in 0..setting("COURANT_CRASH_ROUNDS", 6) {
         if round % 3 == 2 {
             let changing = tokio::spawn(async move { shop.try_change(u64::MAX).await });
             transactions(&server, 50).await;

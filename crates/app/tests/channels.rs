@@ -21,7 +21,7 @@ use std::{
 
 use futures::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use support::{Courant, PATIENCE, root};
+use support::{Courant, PATIENCE, root, setting};
 use tempfile::tempdir;
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
@@ -165,9 +165,8 @@ fn write_file(folder: &Path) -> std::path::PathBuf {
 async fn a_page_hears_every_insert_once_however_often_the_process_is_killed() {
     let folder = tempdir().unwrap();
     let (file, data) = (write_file(folder.path()), folder.path().join("data"));
-    let rounds = std::env::var("COURANT_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
     let (mut heard, mut next) = (Heard::default(), 0);
-    for round in 0..rounds.unwrap_or(6_u64) {
+    for round in 0..setting("COURANT_CRASH_ROUNDS", 6) {
         let courant = Courant::start(&file, &data);
         let mut page = Page::connect(&courant, None).await.unwrap();
         page.come(&heard).await;

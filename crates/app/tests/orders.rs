@@ -20,7 +20,7 @@ use std::{
 use courant_capture::testing::{MariaDb, Shop};
 use courant_stores::testing::{MongoServer, RedisServer};
 use serde_json::{Value, json};
-use support::{Courant, PATIENCE, kafka::Cluster, page::Page, root};
+use support::{Courant, PATIENCE, kafka::Cluster, page::Page, root, setting};
 use tempfile::{TempDir, tempdir};
 
 const LOG_BIN: [&str; 3] =
@@ -207,18 +207,30 @@ fn check_page(page: &Page, orders: &Orders) {
     println!("the page heard {} changes of {} orders", heard.len(), last.len());
 }
 
-/// Waits until the page has heard the final state of everything that it heard of.
-async fn until_heard(page: &Page, wanted: usize) {
+/// Waits until the page has heard something, and then nothing for a while.
+async fn until_heard(page: &Page) {
     let start = Instant::now();
     let mut quiet = (0, Instant::now());
-    while quiet.1.elapsed() < Duration::from_secs(3) || page.heard().len() < wanted {
-        let heard = page.heard().len();
+    while quiet.1.elapsed() < Duration::from_secs(3) || quiet.0 == 0 {
+        let heard = page.count();
         if heard != quiet.0 {
             quiet = (heard, Instant::now());
         }
         assert!(start.elapsed() < PATIENCE, "the page heard {heard} changes");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// Starts Courant, waits until the snapshot is whole, and opens a page.
+async fn a_live_page(world: &mut World, shop: &mut Shop) -> Page {
+    let url = world.start();
+    let orders = until_equal(world, shop).await;
+    println!("the snapshot of {} orders equals the tables", orders.len());
+    let page = Page::open(&url, "orders");
+    while !page.is_subscribed() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    page
 }
 
 async fn a_shop(database: &MariaDb, seed: u64) -> Shop {
@@ -229,10 +241,6 @@ async fn a_shop(database: &MariaDb, seed: u64) -> Shop {
             Shop::load(database, &dump, "classicmodels", seed).await
         }
     }
-}
-
-fn setting(name: &str, otherwise: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 /// Replaces the roles of the profile `cluster` by the embedded ones.
@@ -247,15 +255,9 @@ async fn cache_and_history_follow_the_database_through_kills_and_pages_hear_each
     let Some(database) = MariaDb::start(&LOG_BIN).await else { return };
     let mut shop = a_shop(&database, 11).await;
     let mut world = World::new(database, embedded);
-    let url = world.start();
-    let orders = until_equal(&world, &mut shop).await;
-    println!("the snapshot of {} orders equals the tables", orders.len());
-    let page = Page::open(&url, "orders");
+    let page = a_live_page(&mut world, &mut shop).await;
     let rounds = setting("COURANT_ORDERS_ROUNDS", 6);
     let rows = setting("COURANT_ORDERS_ROWS", 1_200);
-    while page.subscribed() == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
     for round in 0..rounds {
         shop.change(rows / rounds / 2).await;
         if round % 3 == 2 {
@@ -272,7 +274,7 @@ async fn cache_and_history_follow_the_database_through_kills_and_pages_hear_each
         }
     }
     let orders = until_equal(&world, &mut shop).await;
-    until_heard(&page, 1).await;
+    until_heard(&page).await;
     check_page(&page, &orders);
 }
 
@@ -290,13 +292,7 @@ async fn the_same_file_on_real_servers_survives_kills_of_all_but_the_stand_in() 
         ("REDIS_URL", redis.url()),
         ("MONGODB_URL", mongo.url("shop")),
     ]);
-    let url = world.start();
-    let orders = until_equal(&world, &mut shop).await;
-    println!("the snapshot of {} orders equals the tables", orders.len());
-    let page = Page::open(&url, "orders");
-    while page.subscribed() == 0 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
+    let page = a_live_page(&mut world, &mut shop).await;
     let rounds = setting("COURANT_ORDERS_ROUNDS", 4);
     let rows = setting("COURANT_ORDERS_ROWS", 1_000);
     for round in 0..rounds {
@@ -321,7 +317,7 @@ async fn the_same_file_on_real_servers_survives_kills_of_all_but_the_stand_in() 
         }
     }
     let orders = until_equal(&world, &mut shop).await;
-    until_heard(&page, 1).await;
+    until_heard(&page).await;
     check_page(&page, &orders);
 }
 

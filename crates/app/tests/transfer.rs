@@ -36,7 +36,7 @@ use rdkafka::{
     message::BorrowedMessage,
     producer::{BaseRecord, DeliveryResult, Producer, ProducerContext, ThreadedProducer},
 };
-use support::{PATIENCE, binary, courant_ok};
+use support::{PATIENCE, binary, courant_ok, setting};
 use tempfile::tempdir;
 
 const TRANSFERS: &str = "transfers";
@@ -160,10 +160,7 @@ fn client(brokers: &str) -> ClientConfig {
 
 #[test]
 fn transfers_are_whole_and_numbers_in_order_when_broker_and_producers_are_killed() {
-    let rounds: u32 = std::env::var("COURANT_TRANSFER_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(20);
+    let rounds = setting("COURANT_TRANSFER_ROUNDS", 20);
     let mut seed = u64::from(std::process::id()) << 20 | 1;
     println!("{rounds} rounds, seed {seed}");
     let folder = tempdir().unwrap();

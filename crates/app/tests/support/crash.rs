@@ -16,7 +16,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::Courant;
+use super::{Courant, setting};
 
 /// Records in one request; with a request each 10 ms about 10,000 records a second.
 const BATCH: u64 = 100;
@@ -47,11 +47,10 @@ impl Ledger {
 pub(crate) async fn kill_again_and_again(
     file: &Path,
     data: &Path,
-    rounds_default: u32,
+    rounds_default: u64,
     ledger: &Ledger,
 ) {
-    let rounds = std::env::var("COURANT_CRASH_ROUNDS").ok().and_then(|text| text.parse().ok());
-    let rounds: u32 = rounds.unwrap_or(rounds_default);
+    let rounds = setting("COURANT_CRASH_ROUNDS", rounds_default);
     let mut seed = std::process::id().into();
     println!("{rounds} rounds, seed {seed}");
     for _ in 0..rounds {

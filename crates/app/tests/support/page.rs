@@ -4,7 +4,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -29,7 +29,7 @@ struct Shared {
     url: Mutex<String>,
     heard: Mutex<Vec<Heard>>,
     position: Mutex<Option<String>>,
-    subscribed: AtomicU64,
+    subscribed: AtomicBool,
     resets: AtomicU64,
 }
 
@@ -62,8 +62,13 @@ impl Page {
         self.shared.heard.lock().clone()
     }
 
-    /// How often the page subscribed.
-    pub(crate) fn subscribed(&self) -> u64 {
+    /// How much was heard so far.
+    pub(crate) fn count(&self) -> usize {
+        self.shared.heard.lock().len()
+    }
+
+    /// Whether the page has subscribed, at least once.
+    pub(crate) fn is_subscribed(&self) -> bool {
         self.shared.subscribed.load(Ordering::Relaxed)
     }
 
@@ -114,7 +119,7 @@ async fn visit(shared: &Shared) -> Option<()> {
                 write.send(Message::text(r#"{"event":"pusher:pong","data":{}}"#)).await.ok()?;
             }
             "pusher_internal:subscription_succeeded" if mine => {
-                shared.subscribed.fetch_add(1, Ordering::Relaxed);
+                shared.subscribed.store(true, Ordering::Relaxed);
             }
             "courant:reset" if mine => {
                 shared.resets.fetch_add(1, Ordering::Relaxed);

@@ -24,7 +24,7 @@ mod channel_files;
 mod examples;
 mod jolt_files;
 mod lookup_files;
-mod nest_files;
+pub(crate) mod nest_files;
 mod reference;
 mod sql_files;
 mod test_files;

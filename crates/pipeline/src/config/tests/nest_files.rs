@@ -3,7 +3,7 @@
 use super::{Memory, load_from, plan_of};
 use crate::{config::load_tests, driver::run_tests, plan::print};
 
-const SHOP: &str = "version: 1
+pub(crate) const SHOP: &str = "version: 1
 name: shop
 topics:
   shop: { partitions: 1 }
@@ -29,7 +29,6 @@ pipelines:
           moves_with: customerNumber
       - key: customerNumber
     to: orders
-tests: [orders.yaml]
 ";
 
 const TESTS: &str = "
@@ -80,7 +79,8 @@ tests:
 
 #[test]
 fn a_file_with_a_nest_step_passes_its_own_tests() {
-    let files = Memory::default().with("app/courant.yaml", SHOP).with("app/orders.yaml", TESTS);
+    let file = format!("{SHOP}tests: [orders.yaml]\n");
+    let files = Memory::default().with("app/courant.yaml", &file).with("app/orders.yaml", TESTS);
     let plan = load_from(&files, None).unwrap_or_else(|problems| panic!("{problems}"));
     let tests = load_tests(&plan, &files).unwrap_or_else(|problems| panic!("{problems}"));
     let report = run_tests(&plan, &tests[0]);
@@ -91,7 +91,7 @@ fn a_file_with_a_nest_step_passes_its_own_tests() {
 
 #[test]
 fn a_plan_tells_the_whole_tree() {
-    let printed = print(&plan_of(&SHOP.replace("tests: [orders.yaml]", "")));
+    let printed = print(&plan_of(SHOP));
     let step = printed.lines().find(|line| line.trim().starts_with("nest orders")).unwrap();
     let expected = "nest orders by orderNumber { \
         customer: one on customerNumber of customers by customerNumber [customerName]; \

@@ -6,35 +6,13 @@ use courant_model::{Record, StoredRecord};
 use serde_json::{Value, json};
 
 use super::*;
-use crate::{config::tests::plan_of, plan::StepPlan, testing::name};
+use crate::{
+    config::tests::{nest_files::SHOP, plan_of},
+    plan::StepPlan,
+    testing::name,
+};
 
 mod random;
-
-pub(super) const SHOP: &str = "
-version: 1
-name: shop
-topics: { shop: { partitions: 1 }, orders: { partitions: 3 } }
-pipelines:
-  nest:
-    from: shop
-    steps:
-      - nest:
-          table: orders
-          key: orderNumber
-          many:
-            lines:
-              table: orderdetails
-              key: [orderNumber, productCode]
-              on: orderNumber
-              sort: orderLineNumber
-              one:
-                product: { table: products, key: productCode, on: productCode, fields: [productName] }
-          one:
-            customer: { table: customers, key: customerNumber, on: customerNumber, fields: [customerName] }
-          version: version
-          moves_with: customerNumber
-    to: orders
-";
 
 pub(super) fn nest_plan(file: &str) -> NestPlan {
     match &plan_of(file).pipelines["nest"].steps[0] {
