@@ -8,8 +8,8 @@
 //! rejected with its reason and hurts no other row, and equal input gives equal
 //! output, for nothing here reads a clock or chance.
 //!
-//! Only this crate names DataFusion, and nothing of it shows outside. No
-//! aggregates, joins or windows here: those need state.
+//! Only this crate names DataFusion, and nothing of it shows outside. What needs more
+//! than one record, aggregates and windows, is in [`stream`], over a state that is given.
 
 mod batch;
 mod civil;
@@ -23,6 +23,7 @@ mod infer;
 mod program;
 mod schema;
 mod statement;
+pub mod stream;
 
 pub use batch::{DecodedBatch, Output, Rejection, RowInput, RunContext};
 pub use decode::Decoder;

@@ -12,8 +12,9 @@ use std::{
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray, new_empty_array},
-    compute::{concat, filter_record_batch},
-    datatypes::SchemaRef,
+    compute::{cast, concat, filter_record_batch},
+    datatypes::{DataType, SchemaRef},
+    error::ArrowError,
     record_batch::{RecordBatch, RecordBatchOptions},
 };
 use courant_model::ColumnType;
@@ -27,14 +28,29 @@ use crate::{
     schema::arrow_type,
 };
 
-/// A filter and results over the inputs they use.
+/// A calculation and where the columns it uses come from.
 #[derive(Debug, Clone)]
 pub(crate) struct Program {
     pub(crate) inputs: Vec<Input>,
     /// The inputs' fields, in order.
     pub(crate) schema: SchemaRef,
+    pub(crate) calculation: Calculation,
+}
+
+/// A filter and results over the rows of a table.
+#[derive(Debug, Clone)]
+pub(crate) struct Calculation {
     pub(crate) filter: Option<Arc<dyn PhysicalExpr>>,
-    pub(crate) results: Vec<(Arc<dyn PhysicalExpr>, ColumnType)>,
+    pub(crate) results: Vec<(Arc<dyn PhysicalExpr>, Form)>,
+}
+
+/// What an array of results is brought into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// The canonical form of the type, with values that have a JSON form.
+    Canonical(ColumnType),
+    /// The engine's type as it was planned.
+    Planned(DataType),
 }
 
 /// Where a column of the program's schema comes from.
@@ -58,6 +74,16 @@ pub(crate) struct Evaluated {
     pub(crate) rejected: Vec<Rejection>,
 }
 
+/// What a calculation makes of a table.
+pub(crate) struct Calculated {
+    /// Positions in the table that have results; `None` when all have.
+    pub(crate) kept: Option<Vec<usize>>,
+    /// One array for each result, as long as the kept positions.
+    pub(crate) arrays: Vec<ArrayRef>,
+    /// Positions that failed, ascending, and why.
+    pub(crate) failed: Vec<(usize, String)>,
+}
+
 /// The results of a run of rows that did not fail.
 struct Piece {
     start: usize,
@@ -69,15 +95,12 @@ struct Piece {
 
 impl Program {
     pub(crate) fn run(&self, batch: &DecodedBatch, context: &RunContext) -> Evaluated {
-        let table = self.table(batch, context);
-        let (mut pieces, mut failed) = (Vec::new(), Vec::new());
-        self.solve(&table, 0, &mut pieces, &mut failed);
+        let Calculated { kept, arrays, failed } = self.calculation.run(&self.table(batch, context));
         let rejected = failed
             .into_iter()
             .map(|(position, reason)| Rejection { row: batch.rows[position], reason })
             .collect();
-        let kept = kept_positions(&pieces, batch.len());
-        Evaluated { kept, arrays: self.join(pieces), rejected }
+        Evaluated { kept, arrays, rejected }
     }
 
     fn table(&self, batch: &DecodedBatch, context: &RunContext) -> RecordBatch {
@@ -97,6 +120,15 @@ impl Program {
         let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
         RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
             .expect("a batch has the columns that the program was compiled for")
+    }
+}
+
+impl Calculation {
+    pub(crate) fn run(&self, table: &RecordBatch) -> Calculated {
+        let (mut pieces, mut failed) = (Vec::new(), Vec::new());
+        self.solve(table, 0, &mut pieces, &mut failed);
+        let kept = kept_positions(&pieces, table.num_rows());
+        Calculated { kept, arrays: self.join(pieces), failed }
     }
 
     fn solve(
@@ -143,10 +175,10 @@ impl Program {
         let arrays = self
             .results
             .iter()
-            .map(|(expression, column_type)| {
+            .map(|(expression, form)| {
                 let value = expression.evaluate(table).map_err(|error| plain(&error))?;
                 let array = value.into_array(table.num_rows()).map_err(|error| plain(&error))?;
-                conform(&array, column_type).map_err(|error| plain(&error.into()))
+                form.of(array).map_err(|error| plain(&error.into()))
             })
             .collect::<Result<_, _>>()?;
         Ok((mask, arrays))
@@ -158,13 +190,13 @@ impl Program {
         }
         let results = self.results.iter().enumerate();
         results
-            .map(|(result, (_, column_type))| {
+            .map(|(result, (_, form))| {
                 let parts: Vec<&dyn Array> =
                     pieces.iter().map(|piece| piece.arrays[result].as_ref()).collect();
                 if parts.is_empty() {
-                    return new_empty_array(&arrow_type(column_type));
+                    return new_empty_array(&form.data_type());
                 }
-                concat(&parts).expect("all parts have the result's canonical type")
+                concat(&parts).expect("all parts have the result's type")
             })
             .collect()
     }
@@ -179,6 +211,23 @@ impl Program {
             return Ok(Some(std::iter::repeat_n(Some(false), array.len()).collect()));
         };
         Ok((mask.true_count() < mask.len()).then(|| mask.clone()))
+    }
+}
+
+impl Form {
+    pub(crate) fn of(&self, array: ArrayRef) -> Result<ArrayRef, ArrowError> {
+        match self {
+            Self::Canonical(column_type) => conform(&array, column_type),
+            Self::Planned(data_type) if array.data_type() == data_type => Ok(array),
+            Self::Planned(data_type) => cast(&array, data_type),
+        }
+    }
+
+    pub(crate) fn data_type(&self) -> DataType {
+        match self {
+            Self::Canonical(column_type) => arrow_type(column_type),
+            Self::Planned(data_type) => data_type.clone(),
+        }
     }
 }
 

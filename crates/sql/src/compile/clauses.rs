@@ -32,8 +32,7 @@ pub(super) struct SelectParts {
 
 /// Parses one `SELECT … FROM input [WHERE …]`.
 pub(super) fn parse_select(sql: &str, scope: &Scope<'_>) -> Result<SelectParts, SqlError> {
-    let mut parser = parser(sql)?;
-    let statements = parser.parse_statements().map_err(parser_error)?;
+    let statements = parse_statements(sql)?;
     let mut statements = statements.into_iter();
     let (Some(statement), None) = (statements.next(), statements.next()) else {
         return Err(SqlError::new("a \"sql\" step takes exactly one SELECT"));
@@ -47,6 +46,11 @@ pub(super) fn parse_select(sql: &str, scope: &Scope<'_>) -> Result<SelectParts, 
     refuse_select_clauses(sql, &select)?;
     let table = table_name(sql, scope, &select.from)?;
     Ok(SelectParts { items: select.projection, condition: select.selection, table })
+}
+
+/// Parses whatever statements the text holds.
+pub(crate) fn parse_statements(sql: &str) -> Result<Vec<Statement>, SqlError> {
+    parser(sql)?.parse_statements().map_err(parser_error)
 }
 
 /// Parses one expression and nothing after it.

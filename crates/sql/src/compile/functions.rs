@@ -98,7 +98,7 @@ static SCALARS: LazyLock<HashMap<String, Arc<ScalarUDF>>> = LazyLock::new(|| {
 });
 
 /// Answers the planner's questions about one text.
-pub(super) struct Catalogue {
+pub(crate) struct Catalogue {
     options: ConfigOptions,
     planners: Vec<Arc<dyn ExprPlanner>>,
     /// The function that was asked for last and is not there.
@@ -106,7 +106,7 @@ pub(super) struct Catalogue {
 }
 
 impl Catalogue {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             options: ConfigOptions::default(),
             planners: vec![
@@ -121,13 +121,13 @@ impl Catalogue {
     }
 
     /// The function that planning failed for, if it was for want of one.
-    pub(super) fn missing(&self) -> Option<String> {
+    pub(crate) fn missing(&self) -> Option<String> {
         self.missing.borrow().clone()
     }
 }
 
 /// Says what there is to say about a function that is not there.
-pub(super) fn unknown_function(name: &str) -> SqlError {
+pub(crate) fn unknown_function(name: &str) -> SqlError {
     if matches!(name, "random" | "rand" | "uuid") {
         return SqlError::new(format!(
             "function {name:?} is not supported: the same record must give the same result"

@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::{
 
 /// Line and character of the first word or quoted identifier that reads so, whatever
 /// the case.
-pub(super) fn word(sql: &str, name: &str) -> Option<(u32, u32)> {
+pub(crate) fn word(sql: &str, name: &str) -> Option<(u32, u32)> {
     let tokens = Tokenizer::new(&GenericDialect {}, sql).tokenize_with_location().ok()?;
     let found = tokens.iter().find(|token| match &token.token {
         Token::Word(word) => word.value.eq_ignore_ascii_case(name),
@@ -17,7 +17,7 @@ pub(super) fn word(sql: &str, name: &str) -> Option<(u32, u32)> {
 }
 
 /// Whether the first identifier of this name stands in double quotes.
-pub(super) fn is_double_quoted(sql: &str, name: &str) -> bool {
+pub(crate) fn is_double_quoted(sql: &str, name: &str) -> bool {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).tokenize() else { return false };
     let mut words = tokens.iter().filter_map(|token| match token {
         Token::Word(word) if word.value == name => Some(word.quote_style == Some('"')),
@@ -27,7 +27,7 @@ pub(super) fn is_double_quoted(sql: &str, name: &str) -> bool {
 }
 
 /// Start of the span; `None` when it is empty.
-pub(super) fn place(span: Span) -> Option<(u32, u32)> {
+pub(crate) fn place(span: Span) -> Option<(u32, u32)> {
     let part = |number: u64| u32::try_from(number).ok().filter(|number| *number > 0);
     Some((part(span.start.line)?, part(span.start.column)?))
 }

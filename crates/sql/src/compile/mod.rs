@@ -5,13 +5,13 @@
 //! expressions, with the help of `names` and `nodes`; `json` is a function of ours; `locate` finds words in the
 //! text for error places. Nothing here runs on records.
 
-mod clauses;
-mod functions;
+pub(crate) mod clauses;
+pub(crate) mod functions;
 mod json;
-mod locate;
-mod names;
-mod nodes;
-mod plan;
+pub(crate) mod locate;
+pub(crate) mod names;
+pub(crate) mod nodes;
+pub(crate) mod plan;
 
 use courant_model::{ColumnType, Columns, limits::SQL_TEXT_BYTES_MAX};
 
@@ -46,7 +46,7 @@ pub(crate) fn expression(sql: &str, scope: &Scope<'_>) -> Result<(Program, Colum
 }
 
 /// Compiles on a stack that is large enough for any text within the bounds.
-fn with_room<T: Send>(
+pub(crate) fn with_room<T: Send>(
     sql: &str,
     compile: impl FnOnce() -> Result<T, SqlError> + Send,
 ) -> Result<T, SqlError> {

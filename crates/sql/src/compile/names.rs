@@ -4,12 +4,12 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, ExcludeSelectItem, Expr as Ast, Ident, ObjectName, Subscript, Value,
+    AccessExpr, ExcludeSelectItem, Expr as Ast, Ident, ObjectName, Subscript, Value, VisitMut,
     WildcardAdditionalOptions, visit_expressions_mut,
 };
 
 /// The name of a result without AS: the last name of a path, else the text itself.
-pub(super) fn name_of(ast: &Ast) -> String {
+pub(crate) fn name_of(ast: &Ast) -> String {
     match ast {
         Ast::Identifier(ident) => ident.value.clone(),
         Ast::CompoundIdentifier(idents) => {
@@ -43,7 +43,7 @@ pub(super) fn excluded_names(options: &WildcardAdditionalOptions) -> Vec<String>
     names
 }
 
-pub(super) fn text_of(name: &ObjectName) -> String {
+pub(crate) fn text_of(name: &ObjectName) -> String {
     let parts = name
         .0
         .iter()
@@ -53,7 +53,7 @@ pub(super) fn text_of(name: &ObjectName) -> String {
 
 /// Makes `lines[1].sku` into `lines[1].'sku'`: after an index, the planner takes the names
 /// of fields only as text.
-pub(super) fn quote_late_fields(ast: &mut Ast) {
+pub(crate) fn quote_late_fields<V: VisitMut>(ast: &mut V) {
     let _: ControlFlow<()> = visit_expressions_mut(ast, |node| {
         if let Ast::CompoundFieldAccess { root, access_chain } = node {
             let is_path = matches!(**root, Ast::Identifier(_));

@@ -47,7 +47,7 @@ pub(super) fn refuse_nodes(expression: &Expr) -> Result<(), SqlError> {
     }
 }
 
-fn depth(expression: &Expr) -> usize {
+pub(crate) fn depth(expression: &Expr) -> usize {
     let mut deepest = 0;
     let walk = expression.apply_children(|child| {
         deepest = deepest.max(depth(child));

@@ -37,7 +37,7 @@ use crate::{
         nodes::refuse_nodes,
     },
     error::{SqlError, plain},
-    program::{Input, Program},
+    program::{Calculation, Form, Input, Program},
     schema::{METADATA_NAMES, column_type_of, fields_of, metadata_types, timestamp_type},
 };
 
@@ -265,14 +265,13 @@ impl<'a> Planner<'a> {
                 .map_err(|error| SqlError::new(plain(&error)).at(item.place))?;
             let column_type = column_type_of(&field, is_verbatim(&item.expression))
                 .ok_or_else(|| no_json_form(&field).at(item.place))?;
-            results.push((expression, column_type.clone()));
+            results.push((expression, Form::Canonical(column_type.clone())));
             types.push(column_type);
         }
         let program = Program {
             inputs: used.iter().map(|index| self.inputs[*index]).collect(),
             schema: Arc::clone(schema.inner()),
-            filter: filter.transpose()?,
-            results,
+            calculation: Calculation { filter: filter.transpose()?, results },
         };
         Ok((program, types))
     }
@@ -318,23 +317,31 @@ impl<'a> Planner<'a> {
 }
 
 /// The physical expression, with checked arithmetic.
-fn physical(expression: &Expr, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>, SqlError> {
+pub(crate) fn physical(
+    expression: &Expr,
+    schema: &DFSchema,
+) -> Result<Arc<dyn PhysicalExpr>, SqlError> {
     let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
     create_physical_expr(expression, schema, &properties, &context)
-        .and_then(|expression| {
-            let checked = expression.transform_up(|node| {
-                let any: &dyn Any = node.as_ref();
-                Ok(match any.downcast_ref::<BinaryExpr>() {
-                    Some(binary) => {
-                        let checked = binary.clone().with_fail_on_overflow(true);
-                        Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>)
-                    }
-                    None => Transformed::no(node),
-                })
-            })?;
-            Ok(checked.data)
-        })
+        .and_then(checked)
         .map_err(|error| SqlError::new(plain(&error)))
+}
+
+/// Makes integer arithmetic fail where it would wrap.
+pub(crate) fn checked(
+    expression: Arc<dyn PhysicalExpr>,
+) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    let checked = expression.transform_up(|node| {
+        let any: &dyn Any = node.as_ref();
+        Ok(match any.downcast_ref::<BinaryExpr>() {
+            Some(binary) => {
+                let checked = binary.clone().with_fail_on_overflow(true);
+                Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>)
+            }
+            None => Transformed::no(node),
+        })
+    })?;
+    Ok(checked.data)
 }
 
 fn read_time_from_run(expression: Expr) -> Result<Transformed<Expr>, DataFusionError> {
@@ -351,7 +358,7 @@ fn read_time_from_run(expression: Expr) -> Result<Transformed<Expr>, DataFusionE
 }
 
 /// Whether the result is a value of the document that no function has changed.
-fn is_verbatim(expression: &Expr) -> bool {
+pub(crate) fn is_verbatim(expression: &Expr) -> bool {
     match expression {
         Expr::Column(_) => true,
         Expr::Alias(alias) => is_verbatim(&alias.expr),
@@ -363,7 +370,7 @@ fn is_verbatim(expression: &Expr) -> bool {
     }
 }
 
-fn no_json_form(field: &Field) -> SqlError {
+pub(crate) fn no_json_form(field: &Field) -> SqlError {
     let data_type = field.data_type();
     let error = SqlError::new(format!("a result of type {data_type} has no JSON form"));
     match data_type {

@@ -17,6 +17,7 @@ mod visit;
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use courant_model::Columns;
 use serde::Deserializer as _;
 
@@ -61,6 +62,17 @@ impl Decoder {
     /// # Panics
     /// When the values together exceed 2 GiB; pipelines take far less at a time.
     pub fn decode(&self, rows: &[RowInput<'_>]) -> Output {
+        let (values, kept, rejected) = self.values(rows);
+        let metadata = metadata_of(kept.iter().map(|row| &rows[*row]));
+        let columns = Arc::clone(&self.columns);
+        Output { batch: DecodedBatch { columns, values, metadata, rows: kept.into() }, rejected }
+    }
+
+    /// The columns of the rows that fit, which rows those are, and the others.
+    pub(crate) fn values(
+        &self,
+        rows: &[RowInput<'_>],
+    ) -> (Vec<ArrayRef>, Vec<usize>, Vec<Rejection>) {
         let mut fields = Fields::new(self.columns.iter(), self.strict, rows.len());
         let (mut kept, mut rejected) = (Vec::with_capacity(rows.len()), Vec::new());
         for (row, input) in rows.iter().enumerate() {
@@ -72,15 +84,7 @@ impl Decoder {
                 }
             }
         }
-        let metadata = metadata_of(kept.iter().map(|row| &rows[*row]));
-        let values = fields.finish();
-        let batch = DecodedBatch {
-            columns: Arc::clone(&self.columns),
-            values,
-            metadata,
-            rows: kept.into(),
-        };
-        Output { batch, rejected }
+        (fields.finish(), kept, rejected)
     }
 }
 
