@@ -70,6 +70,9 @@ pub struct WindowColumns {
     pub end: String,
     /// `None`: the windows are sessions, each of its own length.
     pub width_micros: Option<i64>,
+    /// From the start of one window to that of the next; `None`: the rows decide where
+    /// windows are.
+    pub slide_micros: Option<i64>,
 }
 
 impl Query {

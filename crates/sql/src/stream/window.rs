@@ -71,6 +71,14 @@ impl Window {
             Self::Session { .. } => None,
         }
     }
+
+    /// From the start of one window to that of the next, where the rows do not decide it.
+    pub(super) fn slide(&self) -> Option<i64> {
+        match self {
+            Self::Hop { slide, .. } => Some(*slide),
+            Self::Session { .. } | Self::Sliding { .. } => None,
+        }
+    }
 }
 
 impl fmt::Display for Window {

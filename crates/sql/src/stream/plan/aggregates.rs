@@ -172,6 +172,7 @@ fn shape(
             start,
             end,
             width: window.width(),
+            slide: window.slide(),
         }),
         delay: keys.window.map_or(input.delay, |window| {
             let waits = if tells == Tells::Final { grace } else { 0 };

@@ -47,6 +47,7 @@ pub(super) struct WindowShape {
     pub(super) start: usize,
     pub(super) end: usize,
     pub(super) width: Option<i64>,
+    pub(super) slide: Option<i64>,
 }
 
 impl Shape {

@@ -302,6 +302,7 @@ impl<'a> Translator<'a> {
             start: name(window.start),
             end: name(window.end),
             width_micros: window.width,
+            slide_micros: window.slide,
         });
         let sources = self.inputs.iter_mut().map(source).collect::<Result<_, SqlError>>()?;
         let inputs = self.inputs.into_iter().map(|reading| Input {
