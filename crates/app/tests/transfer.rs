@@ -18,7 +18,6 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
     fs::{self, File, OpenOptions},
     io::Write,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     sync::{
@@ -164,7 +163,7 @@ fn transfers_are_whole_and_numbers_in_order_when_broker_and_producers_are_killed
     let mut seed = u64::from(std::process::id()) << 20 | 1;
     println!("{rounds} rounds, seed {seed}");
     let folder = tempdir().unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = courant_testing::free_port();
     let mut broker = Broker { data: folder.path().join("data"), port, child: None };
     let data = broker.data.to_str().unwrap().to_owned();
     for (topic, partitions) in [(TRANSFERS, TRANSFER_PARTITIONS), (NUMBERS, NUMBER_PARTITIONS)] {

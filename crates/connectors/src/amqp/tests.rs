@@ -69,7 +69,7 @@ fn value(record: &Record, header: &str) -> Option<String> {
 #[tokio::test]
 async fn source_and_sink_pass_the_suites() {
     let Some(node) = rabbitmq::start().await else { return };
-    let port = node.process.port;
+    let port = node.port;
     let world = World::new();
     let source = |queue: &str| source_with(port, json!({ "queue": queue }));
     suite::stops_promptly(&world, &*source("order")).await;
@@ -107,7 +107,7 @@ async fn source_and_sink_pass_the_suites() {
 #[tokio::test]
 async fn properties_survive_and_refusals_say_why() {
     let Some(node) = rabbitmq::start().await else { return };
-    let port = node.process.port;
+    let port = node.port;
     make(port, &["q"]).await;
     a_round_trip_keeps_the_properties(port).await;
     what_reaches_no_queue_is_refused(port).await;
@@ -210,7 +210,7 @@ async fn bad_credentials_and_absent_queues_are_told(port: u16) {
 
 async fn tls_is_spoken_with_a_trusted_server_only(node: &Node) {
     let url = format!("amqps://localhost:{}", node.tls_port);
-    let ca = node.process.folder.path().join("cert.pem");
+    let ca = node.folder().join("cert.pem");
     let mut sink = sink_with(node.tls_port, json!({ "url": url, "ca": ca }));
     assert_eq!(sink.write(&[event(0, "{\"n\":1}")]).await.unwrap(), []);
     let world = World::new();
@@ -227,7 +227,7 @@ async fn tls_is_spoken_with_a_trusted_server_only(node: &Node) {
 #[tokio::test]
 async fn nothing_is_lost_when_server_or_source_end_in_the_middle() {
     let Some(mut node) = rabbitmq::start().await else { return };
-    let port = node.process.port;
+    let port = node.port;
     make(port, &["q"]).await;
     let world = World::new();
     let source = source_with(port, json!({}));
@@ -238,15 +238,15 @@ async fn nothing_is_lost_when_server_or_source_end_in_the_middle() {
         let enough = |emit: &MemoryEmit| emit.values().len() >= round * 300;
         world.emit.wait_until("some values", enough).await;
         match round {
-            1 => node.process.stop().await,
-            2 | 3 => node.process.kill().await,
+            1 => node.stop().await,
+            2 | 3 => node.kill().await,
             _ => {
                 running.crash().await;
                 running = suite::supervise(&world, Arc::clone(&source));
                 continue;
             }
         }
-        node.process.start().await;
+        node.start().await;
     }
     feeding.await.unwrap();
     let repeated = suite::arrived(&world, 4_000).await;
@@ -256,7 +256,7 @@ async fn nothing_is_lost_when_server_or_source_end_in_the_middle() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_worth_a_retry() {
-    let port = crate::testing::servers::free_port();
+    let port = courant_testing::free_port();
     let error = suite::start(&World::new(), &*source_with(port, json!({}))).ended().await;
     assert!(error.unwrap_err().retryable);
     let error = sink_with(port, json!({})).write(&[event(0, "{}")]).await.unwrap_err();

@@ -13,7 +13,7 @@ use super::{sink, source};
 use crate::testing::{
     World, event,
     servers::{
-        Process,
+        Server,
         mosquitto::{self, Kind, USER},
     },
     suite, with,
@@ -224,10 +224,10 @@ async fn sources_share_a_subscription() {
 
 /// Feeds numbers while something happens to the server; nothing is lost.
 async fn feed_through(
-    server: &mut Process,
+    server: &mut Server,
     numbers: i64,
     options: Value,
-    disturb: impl AsyncFn(&mut Process, &World),
+    disturb: impl AsyncFn(&mut Server, &World),
 ) -> usize {
     let world = World::new();
     let mut sink = sink_with(server.port, json!({ "qos": options["qos"] }));
@@ -337,7 +337,7 @@ async fn refusals_say_why_and_show_no_secret() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_worth_a_retry() {
-    let port = crate::testing::servers::free_port();
+    let port = courant_testing::free_port();
     let error = suite::start(&World::new(), &*source_with(port, json!({}))).ended().await;
     assert!(error.unwrap_err().retryable);
     let error = sink_with(port, json!({})).write(&[event(0, "{}")]).await.unwrap_err();
@@ -348,7 +348,7 @@ async fn a_server_that_is_away_is_worth_a_retry() {
 async fn tls_is_spoken_with_a_trusted_server_only() {
     let Some(server) = mosquitto::start(Kind::Tls).await else { return };
     let url = format!("mqtts://localhost:{}", server.port);
-    let ca = server.folder.path().join("cert.pem");
+    let ca = server.folder().join("cert.pem");
     let options = json!({ "url": url, "ca": ca });
     for version in ["v3", "v5"] {
         let world = World::new();

@@ -14,7 +14,7 @@ use super::{sink, source};
 use crate::testing::{
     MemoryEmit, World, event,
     servers::{
-        Process,
+        Server,
         nats::{self, Kind},
     },
     suite, with,
@@ -224,7 +224,7 @@ async fn sources_of_the_same_name_share_the_messages() {
 }
 
 /// Feeds numbers while something happens to the server; nothing is lost.
-async fn feed_through(disturb: impl AsyncFn(&mut Process)) -> Option<usize> {
+async fn feed_through(disturb: impl AsyncFn(&mut Server)) -> Option<usize> {
     let mut server = nats::start(Kind::Open).await?;
     make_stream(server.port, "S", "a.>").await;
     let world = World::new();
@@ -349,7 +349,7 @@ async fn a_message_that_is_too_large_is_refused_and_the_rest_is_written() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_worth_a_retry() {
-    let port = crate::testing::servers::free_port();
+    let port = courant_testing::free_port();
     let error = suite::start(&World::new(), &*source_with(port, json!({}))).ended().await;
     assert!(error.unwrap_err().retryable);
     let error = sink_with(port, json!({})).write(&[event(0, "{}")]).await.unwrap_err();
@@ -360,7 +360,7 @@ async fn a_server_that_is_away_is_worth_a_retry() {
 async fn tls_is_spoken_with_a_trusted_server_only() {
     let Some(server) = nats::start(Kind::Tls).await else { return };
     let url = format!("tls://localhost:{}", server.port);
-    let ca = server.folder.path().join("cert.pem");
+    let ca = server.folder().join("cert.pem");
     let world = World::new();
     let running =
         suite::supervise(&world, source_with(server.port, json!({ "url": url, "ca": ca })));

@@ -1,14 +1,12 @@
 //! What tests need: servers to try the stores on, and random documents.
 //!
 //! Servers are real ones, from this system's packages, each for one test alone, but for
-//! MongoDB, which a stand-in speaks for; see [`process`] for what they have in common. Where a program is missing the test is
-//! skipped with the reason; with `CI=true` it fails. Compiled for tests and with the
-//! feature `testing` only.
+//! MongoDB, which a stand-in speaks for. Where a program is missing the test is skipped with
+//! the reason; with `CI=true` it fails. Compiled for tests and with the feature `testing` only.
 
 #[cfg(test)]
 mod documents;
 mod mongo;
-pub mod process;
 mod redis;
 
 #[cfg(test)]

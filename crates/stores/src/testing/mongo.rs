@@ -5,9 +5,7 @@ use std::{
     process::Command,
 };
 
-use tokio::net::TcpStream;
-
-use super::process::{Process, free_port, skip};
+use courant_testing::{Process, free_port, is_listening, skip};
 
 /// One server, which keeps every write it answered.
 #[derive(Debug)]
@@ -24,12 +22,14 @@ impl MongoServer {
     pub async fn start() -> Option<Self> {
         let jars = tokio::task::spawn_blocking(jars).await.expect("it is run")?;
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
-        let mut command = Command::new("java");
+        let data = folder.path().join("data.mv");
+        let mut process = Process::new(folder, "java");
+        let command = process.command();
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
         command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
         command.arg("-cp").arg(format!("{0}:{0}/*", jars.display())).arg("StandIn");
-        command.arg(folder.path().join("data.mv")).arg(port.to_string());
-        let mut server = Self { port, process: Process::new(folder, command) };
+        command.arg(data).arg(port.to_string());
+        let mut server = Self { port, process };
         server.start_again().await;
         Some(server)
     }
@@ -51,8 +51,8 @@ impl MongoServer {
 
     /// Starts the server again with its data, at its port.
     pub async fn start_again(&mut self) {
-        let address = ("127.0.0.1", self.port);
-        self.process.start(async || TcpStream::connect(address).await.is_ok()).await;
+        let port = self.port;
+        self.process.start(async || is_listening(port).await).await;
     }
 }
 

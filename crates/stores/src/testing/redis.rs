@@ -2,12 +2,11 @@
 
 use std::process::Command;
 
+use courant_testing::{Process, free_port, program, until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
 };
-
-use super::process::{Process, free_port, program, until};
 
 const PACKAGE: &str = "redis-server";
 
@@ -27,11 +26,13 @@ impl RedisServer {
     pub async fn start(options: &[&str]) -> Option<Self> {
         let program = program("redis-server", PACKAGE)?;
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
-        let mut command = Command::new(program);
+        let data = folder.path().to_owned();
+        let mut process = Process::new(folder, program);
+        let command = process.command();
         command.args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", ""]);
         command.args(["--appendonly", "yes", "--appendfsync", "always"]);
-        command.arg("--dir").arg(folder.path()).args(options);
-        let mut server = Self { port, process: Process::new(folder, command) };
+        command.arg("--dir").arg(data).args(options);
+        let mut server = Self { port, process };
         server.start_again().await;
         Some(server)
     }
@@ -124,9 +125,8 @@ impl RedisSentinel {
              sentinel failover-timeout mymaster 5000\n"
         );
         std::fs::write(&file, text).expect("the file can be written");
-        let mut command = Command::new(program);
-        command.arg(file);
-        let mut process = Process::new(folder, command);
+        let mut process = Process::new(folder, program);
+        process.command().arg(file);
         let known = async || {
             ask(port, "SENTINEL MASTER mymaster").await.contains("num-slaves\r\n$1\r\n1")
                 && ask(master.port, "INFO replication").await.contains("state=online")

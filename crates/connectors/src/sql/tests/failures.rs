@@ -152,7 +152,7 @@ async fn a_column_that_is_dropped_while_writing_is_left_out_from_then_on() {
 
 #[tokio::test]
 async fn a_server_that_is_away_is_worth_a_retry_and_shows_no_password() {
-    let url = format!("127.0.0.1:{}/shop", crate::testing::servers::free_port());
+    let url = format!("127.0.0.1:{}/shop", courant_testing::free_port());
     for scheme in ["mysql", "postgres"] {
         let mut sink = Database::sink_of(&format!("{scheme}://me:secret@{url}"));
         let error = sink.write(&events([json!({ "n": 1 })])).await.unwrap_err();

@@ -2,7 +2,9 @@
 
 use std::{fmt::Write, fs, process::Command};
 
-use super::{Process, certificate, free_port, program};
+use courant_testing::program;
+
+use super::{Server, certificate};
 
 /// A user that may do all below `allowed/`, where a server has users.
 pub(crate) const USER: (&str, &str) = ("someone", "pass word");
@@ -17,19 +19,14 @@ pub(crate) enum Kind {
 }
 
 /// A started server; `None` where Mosquitto is missing.
-pub(crate) async fn start(kind: Kind) -> Option<Process> {
+pub(crate) async fn start(kind: Kind) -> Option<Server> {
     let program = program("mosquitto", "mosquitto")?;
-    let folder = tempfile::tempdir().unwrap();
-    let (at, port) = (folder.path(), free_port());
+    let mut server = Server::new(tempfile::tempdir().unwrap(), program);
+    let (at, port) = (server.folder().to_owned(), server.port);
     // Mosquitto 2.0 takes no bound at all for no room at all, so it is a large one.
     let mut text = format!(
-        "listener {port} 127.0.0.1
-user root
-persistence true
-persistence_location {}/
-\
-         max_queued_messages 60000
-",
+        "listener {port} 127.0.0.1\nuser root\npersistence true\npersistence_location {}/\n\
+         max_queued_messages 60000\n",
         at.display()
     );
     match kind {
@@ -45,16 +42,14 @@ persistence_location {}/
             write!(text, "allow_anonymous false\npassword_file {file}\nacl_file {list}\n").unwrap();
         }
         Kind::Tls => {
-            certificate(at);
+            certificate(&at);
             let at = at.display();
             write!(text, "allow_anonymous true\ncertfile {at}/cert.pem\nkeyfile {at}/key.pem\n")
                 .unwrap();
         }
     }
     fs::write(at.join("mosquitto.conf"), text).unwrap();
-    let mut command = Command::new(program);
-    command.arg("-c").arg(at.join("mosquitto.conf"));
-    let mut process = Process::new(folder, port, command);
-    process.start().await;
-    Some(process)
+    server.command().arg("-c").arg(at.join("mosquitto.conf"));
+    server.start().await;
+    Some(server)
 }

@@ -1,8 +1,10 @@
 //! A NATS server with JetStream for a test.
 
-use std::{fmt::Write, fs, process::Command};
+use std::{fmt::Write, fs};
 
-use super::{Process, certificate, free_port, program};
+use courant_testing::program;
+
+use super::{Server, certificate};
 
 /// What a server asks of its clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,10 +16,10 @@ pub(crate) enum Kind {
 }
 
 /// A started server; `None` where NATS is missing.
-pub(crate) async fn start(kind: Kind) -> Option<Process> {
+pub(crate) async fn start(kind: Kind) -> Option<Server> {
     let program = program("nats-server", "nats-server")?;
-    let folder = tempfile::tempdir().unwrap();
-    let (at, port) = (folder.path(), free_port());
+    let mut server = Server::new(tempfile::tempdir().unwrap(), program);
+    let (at, port) = (server.folder().to_owned(), server.port);
     let mut text = format!(
         "listen: \"127.0.0.1:{port}\"\nmax_payload: 100000\njetstream {{ store_dir: \"{}\" }}\n",
         at.display()
@@ -28,16 +30,14 @@ pub(crate) async fn start(kind: Kind) -> Option<Process> {
             text.push_str("authorization { user: someone, password: \"pass word\" }\n");
         }
         Kind::Tls => {
-            certificate(at);
+            certificate(&at);
             let at = at.display();
             writeln!(text, "tls {{ cert_file: \"{at}/cert.pem\", key_file: \"{at}/key.pem\" }}")
                 .unwrap();
         }
     }
     fs::write(at.join("nats.conf"), text).unwrap();
-    let mut command = Command::new(program);
-    command.arg("-c").arg(at.join("nats.conf"));
-    let mut process = Process::new(folder, port, command);
-    process.start().await;
-    Some(process)
+    server.command().arg("-c").arg(at.join("nats.conf"));
+    server.start().await;
+    Some(server)
 }

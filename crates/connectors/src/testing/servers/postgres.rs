@@ -10,13 +10,15 @@ use std::{
     process::Command,
 };
 
+use courant_testing::{Process, free_port, is_root, program};
 use tokio_postgres::{Client, NoTls};
 
-use super::{Process, certificate, free_port, program};
+use super::certificate;
 
 /// A server with one database and an account that needs no password.
 #[derive(Debug)]
 pub(crate) struct Postgres {
+    port: u16,
     process: Process,
 }
 
@@ -26,30 +28,30 @@ impl Postgres {
     pub(crate) async fn start() -> Option<Self> {
         let (server, install) =
             (program("postgres", "postgresql")?, program("initdb", "postgresql")?);
-        let folder = tempfile::tempdir().unwrap();
-        let (at, port, owner) = (folder.path(), free_port(), owner());
-        certificate(at);
+        let (port, mut process) = (free_port(), Process::new(tempfile::tempdir().unwrap(), server));
+        let (at, owner) = (process.folder().to_owned(), owner());
+        certificate(&at);
         if let Some((user, group)) = owner {
-            for path in [at.to_owned(), at.join("cert.pem"), at.join("key.pem")] {
+            for path in [at.clone(), at.join("cert.pem"), at.join("key.pem")] {
                 chown(path, Some(user), Some(group)).unwrap();
             }
         }
         use std::os::unix::fs::PermissionsExt;
         fs::set_permissions(at.join("key.pem"), fs::Permissions::from_mode(0o600)).unwrap();
-        let command = |program: &Path| {
-            let mut command = Command::new(program);
+        let prepare = |command: &mut Command| {
             if let Some((user, group)) = owner {
                 command.uid(user).gid(group);
             }
-            command.current_dir(at).arg("-D").arg(at.join("data"));
-            command
+            command.current_dir(&at).arg("-D").arg(at.join("data"));
         };
-        let mut made = command(&install);
+        let mut made = Command::new(install);
+        prepare(&mut made);
         made.args(["-U", "courant", "-A", "trust", "--no-sync", "-E", "UTF8", "--locale=C"]);
         let made = made.output().unwrap();
         assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-        let mut run = command(&server);
-        run.arg("-p").arg(port.to_string()).arg("-k").arg(at);
+        let run = process.command();
+        prepare(run);
+        run.arg("-p").arg(port.to_string()).arg("-k").arg(&at);
         let settings = [
             "listen_addresses=127.0.0.1".to_owned(),
             "shared_buffers=16MB".to_owned(),
@@ -61,22 +63,17 @@ impl Postgres {
         settings.iter().for_each(|setting| {
             run.args(["-c", setting]);
         });
-        let mut server = Self { process: Process::new(folder, port, run) };
+        let mut server = Self { port, process };
         server.run().await;
         Some(server)
     }
 
     /// Runs a server that was killed, and waits until it answers.
     pub(crate) async fn run(&mut self) {
-        self.process.start().await;
-        let answers = async {
-            // It takes connections before its recovery is through.
-            while tokio_postgres::connect(&self.url(), NoTls).await.is_err() {
-                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-            }
-        };
-        let answered = tokio::time::timeout(super::START, answers).await;
-        assert!(answered.is_ok(), "postgres does not answer: {}", self.process.said());
+        let url = self.url();
+        // It takes connections before its recovery is through.
+        let answers = async || tokio_postgres::connect(&url, NoTls).await.is_ok();
+        self.process.start(answers).await;
     }
 
     pub(crate) async fn kill(&mut self) {
@@ -86,11 +83,11 @@ impl Postgres {
     }
 
     pub(crate) fn folder(&self) -> &Path {
-        self.process.folder.path()
+        self.process.folder()
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("postgres://courant@localhost:{}/postgres?hostaddr=127.0.0.1", self.process.port)
+        format!("postgres://courant@localhost:{}/postgres?hostaddr=127.0.0.1", self.port)
     }
 
     pub(crate) async fn client(&self) -> Client {
@@ -102,8 +99,7 @@ impl Postgres {
 
 /// User and group to run as, where this process is root.
 fn owner() -> Option<(u32, u32)> {
-    use std::os::unix::fs::MetadataExt;
-    fs::metadata("/proc/self").is_ok_and(|own| own.uid() == 0).then_some(())?;
+    is_root().then_some(())?;
     let users = fs::read_to_string("/etc/passwd").unwrap();
     let find = |name: &str| {
         let user = users.lines().find(|line| line.split(':').next() == Some(name))?;

@@ -1,8 +1,10 @@
 //! RabbitMQ for a test: a node of its own name, with its own port mapper.
 
-use std::{fs, process::Command, time::Duration};
+use std::{fs, path::Path, process::Command, time::Duration};
 
-use super::{Process, certificate, free_port, program};
+use courant_testing::{Process, free_port, is_listening, program};
+
+use super::certificate;
 
 /// How often a port mapper is asked to end; it knows a killed node for a moment.
 const TRIES: usize = 200;
@@ -10,19 +12,41 @@ const TRIES: usize = 200;
 /// A node; its port mapper runs apart from it and is ended with it.
 #[derive(Debug)]
 pub(crate) struct Node {
-    pub(crate) process: Process,
+    pub(crate) port: u16,
     /// The port that speaks TLS.
     pub(crate) tls_port: u16,
     mapper_port: u16,
+    process: Process,
+}
+
+impl Node {
+    /// Starts and waits until both ports take connections.
+    pub(crate) async fn start(&mut self) {
+        let ports = [self.port, self.tls_port];
+        let ready = async || is_listening(ports[0]).await && is_listening(ports[1]).await;
+        self.process.start(ready).await;
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        self.process.stop().await;
+    }
+
+    pub(crate) async fn kill(&mut self) {
+        self.process.kill().await;
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.process.folder()
+    }
 }
 
 /// A started node; `None` where RabbitMQ is missing.
 pub(crate) async fn start() -> Option<Node> {
     let program = program("rabbitmq-server", "rabbitmq-server")?;
-    let folder = tempfile::tempdir().unwrap();
-    let at = folder.path();
+    let mut process = Process::new(tempfile::tempdir().unwrap(), program);
+    let at = process.folder().to_owned();
     let [port, tls_port, node_port, mapper_port] = std::array::from_fn(|_| free_port());
-    certificate(at);
+    certificate(&at);
     let shown = at.display();
     let text = format!(
         "listeners.tcp.default = 127.0.0.1:{port}\nlisteners.ssl.default = 127.0.0.1:{tls_port}\n\
@@ -32,9 +56,9 @@ pub(crate) async fn start() -> Option<Node> {
     );
     fs::write(at.join("rabbitmq.conf"), text).unwrap();
     fs::write(at.join("plugins"), "[].").unwrap();
-    let mut command = Command::new(program);
-    command
-        .env("HOME", at)
+    process
+        .command()
+        .env("HOME", &at)
         .env("ERL_EPMD_PORT", mapper_port.to_string())
         .env("ERL_EPMD_ADDRESS", "127.0.0.1")
         .env("RABBITMQ_NODENAME", format!("courant-{port}@localhost"))
@@ -47,9 +71,9 @@ pub(crate) async fn start() -> Option<Node> {
         .env("RABBITMQ_CONFIG_FILE", at.join("rabbitmq.conf"))
         .env("RABBITMQ_CONF_ENV_FILE", "/dev/null")
         .env("RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS", "+S 1:1 +sbwt none");
-    let mut process = Process::new(folder, port, command);
-    process.start().await;
-    Some(Node { process, tls_port, mapper_port })
+    let mut node = Node { port, tls_port, mapper_port, process };
+    node.start().await;
+    Some(node)
 }
 
 impl Drop for Node {

@@ -151,7 +151,7 @@ async fn tls_with_both_certificates_reaches_the_server_and_without_them_does_not
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = tempfile::tempdir().unwrap();
     let [cert, key] = certificate(folder.path());
-    let tls = crate::testing::process::free_port().to_string();
+    let tls = courant_testing::free_port().to_string();
     let options = [
         "--tls-port",
         &tls,

@@ -230,7 +230,7 @@ async fn indexes_of_other_programs_stay() {
 async fn names_of_ours_are_reserved_and_a_server_that_is_not_there_may_come() {
     let nobody = format!(
         "mongodb://127.0.0.1:{}/shop?serverSelectionTimeoutMS=50",
-        crate::testing::process::free_port()
+        courant_testing::free_port()
     );
     let refused = MongoHistory::connect(nobody.parse().unwrap()).await.unwrap_err();
     assert!(refused.retryable(), "{refused}");
