@@ -1,7 +1,8 @@
 // A server that speaks MongoDB's protocol, for tests where no MongoDB can be installed:
-// mongo-java-server with its data in one file, and with change events as MongoDB documents
-// them (its own tell the wrong document and no replacement). One process, no replica set,
-// no users; what it cannot show is written in docs/stores.md.
+// mongo-java-server with a journal, so that it keeps what it answered however it ends, and
+// with change events as MongoDB documents them (its own tell the wrong document and no
+// replacement). One process, no replica set, no users; what it cannot show is written in
+// docs/stores.md.
 //
 // StandIn FILE PORT
 
@@ -11,90 +12,157 @@ import de.bwaldvogel.mongo.backend.AbstractCursor;
 import de.bwaldvogel.mongo.backend.Cursor;
 import de.bwaldvogel.mongo.backend.CursorRegistry;
 import de.bwaldvogel.mongo.backend.aggregation.Aggregation;
-import de.bwaldvogel.mongo.backend.h2.H2Backend;
+import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import de.bwaldvogel.mongo.bson.BsonTimestamp;
 import de.bwaldvogel.mongo.bson.Document;
+import de.bwaldvogel.mongo.exception.MongoServerError;
 import de.bwaldvogel.mongo.oplog.Oplog;
 import io.netty.channel.Channel;
+import io.netty.channel.embedded.EmbeddedChannel;
+import java.io.IOException;
 import java.net.InetSocketAddress;
+import java.nio.file.Path;
 import java.time.Instant;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.ConcurrentSkipListMap;
-import java.util.stream.Stream;
 
 public final class StandIn {
   /** One thread for each connection, because a stream that waits holds its own. */
   private static final int THREADS = 128;
 
-  public static void main(String[] arguments) {
-    Backend backend = new Backend(arguments[0]);
+  public static void main(String[] arguments) throws IOException {
+    Backend backend = new Backend(Path.of(arguments[0]));
     MongoServer server = new MongoServer(backend);
-    server.enableOplog();
     server.bind(new InetSocketAddress("127.0.0.1", Integer.parseInt(arguments[1])), 1, THREADS);
-    Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
+    Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+      backend.end();
+      server.shutdownNow();
+    }));
   }
 
-  private static final class Backend extends H2Backend {
-    Backend(String file) {
-      super(file);
+  /** The data in memory. One command runs at a time, so none sees what is not in the journal. */
+  private static final class Backend extends MemoryBackend {
+    /** Commands that change something beside documents. */
+    private static final Set<String> KEPT = Set.of("create", "createindexes", "dropindexes");
+    /** Commands whose changes nobody here is told of. */
+    private static final Set<String> REFUSED = Set.of("dropdatabase", "findandmodify", "renamecollection");
+    private static final int UNKNOWN_ERROR = 8;
+    private static final int COMMAND_NOT_FOUND = 59;
+    private static final int SHUTDOWN_IN_PROGRESS = 91;
+    private static final long END_MS = 100;
+
+    private final Log log = new Log(this);
+    private final Journal journal;
+    private volatile boolean ending;
+
+    Backend(Path file) throws IOException {
+      Channel nobody = new EmbeddedChannel();
+      journal = new Journal(file, (head, document) -> {
+        if (head.get("command") instanceof Document command) {
+          super.handleCommand(nobody, (String) head.get("db"), command.keySet().iterator().next(), command);
+          return;
+        }
+        log.tell(head, document);
+        String namespace = Log.namespace(head);
+        collection(namespace);
+        if (head.get("operationType").equals("drop")) {
+          int dot = namespace.indexOf('.');
+          resolveDatabase(namespace.substring(0, dot)).dropCollection(namespace.substring(dot + 1), oplog);
+        }
+      });
+      // Last, for only what is left need fit the indexes.
+      log.latest.forEach((namespace, left) ->
+          left.values().forEach(document -> collection(namespace).addDocument(document.cloneDeeply())));
+      oplog = log;
     }
 
-    @Override
-    @SuppressWarnings("unchecked")
-    protected Oplog createOplog() {
-      var local = resolveDatabase("local");
-      var collection = (MongoCollection<Document>) (MongoCollection<?>) local.resolveCollection("oplog.rs", false);
-      if (collection == null) {
-        collection = (MongoCollection<Document>) (MongoCollection<?>) local.createCollectionOrThrowIfExists("oplog.rs");
-      }
-      return new Log(this, collection, getCursorRegistry());
+    CursorRegistry cursors() {
+      return getCursorRegistry();
     }
 
-    /** The version of the protocol that today's drivers ask for; they use nothing of it here. */
+    MongoCollection<?> collection(String namespace) {
+      int dot = namespace.indexOf('.');
+      var database = resolveDatabase(namespace.substring(0, dot));
+      String name = namespace.substring(dot + 1);
+      var collection = database.resolveCollection(name, false);
+      return collection != null ? collection : database.createCollectionOrThrowIfExists(name);
+    }
+
     @Override
     public Document handleCommand(Channel channel, String database, String command, Document query) {
-      if (command.equalsIgnoreCase("collMod")) {
+      try {
+        if (command.equals("getMore")
+            && cursors().getCursor(((Number) query.get(command)).longValue()) instanceof Follower) {
+          return super.handleCommand(channel, database, command, query);
+        }
+        synchronized (this) {
+          // A copy, for it is sent while the next command changes documents in place.
+          return handle(channel, database, command, query).cloneDeeply();
+        }
+      } catch (MongoServerError error) {
+        throw error;
+      } catch (RuntimeException error) {
+        // Without a code no driver takes it for an answer.
+        error.printStackTrace();
+        throw new MongoServerError(UNKNOWN_ERROR, "UnknownError", String.valueOf(error.getMessage()));
+      }
+    }
+
+    private Document handle(Channel channel, String database, String command, Document query) {
+      if (ending) {
+        throw new MongoServerError(SHUTDOWN_IN_PROGRESS, "ShutdownInProgress", "the server is going down");
+      }
+      String name = command.toLowerCase();
+      if (REFUSED.contains(name)) {
+        throw new MongoServerError(COMMAND_NOT_FOUND, "CommandNotFound", "the stand-in knows no " + command);
+      }
+      if (name.equals("collmod")) {
         return new Document("ok", 1.0); // What was before is always known here.
       }
       Document answer = super.handleCommand(channel, database, command, query);
+      if (KEPT.contains(name)) {
+        journal.append(new Document("db", database).append("command", query), null);
+      }
       if (answer.containsKey("maxWireVersion")) {
-        answer.put("maxWireVersion", 9);
+        answer.put("maxWireVersion", 9); // Of today's drivers; they use nothing of it here.
       }
       return answer;
     }
 
-    List<Document> find(String namespace, Object id) {
-      int dot = namespace.indexOf('.');
-      var collection = resolveDatabase(namespace.substring(0, dot)).resolveCollection(namespace.substring(dot + 1), false);
-      return collection.handleQueryAsStream(new Document("_id", id)).toList();
+    /** Tells who asks for a moment that the server goes, as MongoDB does. */
+    void end() {
+      synchronized (this) {
+        ending = true;
+      }
+      try {
+        Thread.sleep(END_MS);
+      } catch (InterruptedException interrupted) {
+        Thread.currentThread().interrupt();
+      }
     }
   }
 
-  /** The changes, in memory and in the file; each is kept as the event that tells it. */
+  /** The changes, each kept as the event that tells it. */
   private static final class Log implements Oplog {
+    private static final String OWN = "local.oplog.rs";
     private final Backend backend;
-    private final MongoCollection<Document> collection;
-    private final CursorRegistry cursors;
     private final ConcurrentSkipListMap<Long, Document> events = new ConcurrentSkipListMap<>();
-    /** What is not in the file yet, so that no stream tells what a crash takes back. */
-    private final Map<Long, Document> fresh = new HashMap<>();
-    private final Map<String, Document> latest = new HashMap<>();
+    /** The documents that are there, by namespace and id. */
+    private final Map<String, Map<Object, Document>> latest = new HashMap<>();
     private long last;
 
-    Log(Backend backend, MongoCollection<Document> collection, CursorRegistry cursors) {
+    Log(Backend backend) {
       this.backend = backend;
-      this.collection = collection;
-      this.cursors = cursors;
-      collection.queryAllAsStream().forEach(entry -> {
-        long time = ((BsonTimestamp) entry.get("ts")).getValue();
-        Document event = (Document) entry.get("event");
-        events.put(time, event);
-        latest.put(place(event), (Document) event.get("fullDocument"));
-        last = Math.max(last, time);
-      });
+    }
+
+    static String namespace(Document event) {
+      Document ns = (Document) event.get("ns");
+      return ns.get("db") + "." + ns.get("coll");
     }
 
     @Override
@@ -102,18 +170,16 @@ public final class StandIn {
       for (Document document : documents) {
         add(namespace, "insert", document.get("_id"), document.cloneDeeply(), null);
       }
-      commit(namespace);
     }
 
     @Override
     public void handleUpdate(String namespace, Document selector, Document update, List<Object> ids) {
       boolean replaced = update.keySet().stream().noneMatch(name -> name.startsWith("$"));
       for (Object id : ids) {
-        for (Document document : backend.find(namespace, id)) {
+        for (Document document : backend.collection(namespace).handleQuery(new Document("_id", id))) {
           add(namespace, replaced ? "replace" : "update", id, document.cloneDeeply(), replaced ? null : update);
         }
       }
-      commit(namespace);
     }
 
     @Override
@@ -121,33 +187,25 @@ public final class StandIn {
       for (Object id : ids) {
         add(namespace, "delete", id, null, null);
       }
-      commit(namespace);
     }
 
     @Override
     public void handleDropCollection(String namespace) {
       add(namespace, "drop", null, null, null);
-      commit(namespace);
     }
 
-    private synchronized void add(String namespace, String operation, Object id, Document full, Document update) {
-      if (namespace.startsWith("local.")) {
-        return;
-      }
+    private void add(String namespace, String operation, Object id, Document full, Document update) {
       Instant now = Instant.now();
-      last = Math.max(last + 1, now.getEpochSecond() << 32);
+      long time = Math.max(last + 1, now.getEpochSecond() << 32);
       int dot = namespace.indexOf('.');
       Document event = new Document()
-          .append("_id", new Document("_data", String.format("%016x", last)))
+          .append("_id", new Document("_data", String.format("%016x", time)))
           .append("operationType", operation)
-          .append("clusterTime", new BsonTimestamp(last))
+          .append("clusterTime", new BsonTimestamp(time))
           .append("wallTime", now)
           .append("ns", new Document("db", namespace.substring(0, dot)).append("coll", namespace.substring(dot + 1)));
       if (id != null) {
         event.append("documentKey", new Document("_id", id));
-      }
-      if (full != null) {
-        event.append("fullDocument", full);
       }
       if (update != null) {
         Document unset = (Document) update.getOrDefault("$unset", new Document());
@@ -155,27 +213,29 @@ public final class StandIn {
             .append("updatedFields", update.getOrDefault("$set", new Document()))
             .append("removedFields", new ArrayList<>(unset.keySet())));
       }
-      Document before = latest.put(place(event), full);
-      if (before != null) {
-        event.append("fullDocumentBeforeChange", before);
-      }
-      collection.addDocument(new Document("_id", last).append("ts", new BsonTimestamp(last)).append("event", event));
-      fresh.put(last, event);
+      backend.journal.append(event, full);
+      tell(event, full);
     }
 
-    private static String place(Document event) {
-      return event.get("ns") + " " + event.get("documentKey");
-    }
-
-    /** What is answered survives the end of the process; waiting streams go on. */
-    private synchronized void commit(String namespace) {
-      if (namespace.startsWith("local.")) {
-        return;
+    /** Tells the streams an event that is in the journal. */
+    void tell(Document event, Document full) {
+      if (event.get("documentKey") instanceof Document key) {
+        var there = latest.computeIfAbsent(namespace(event), any -> new LinkedHashMap<>());
+        Document before = full != null ? there.put(key.get("_id"), full) : there.remove(key.get("_id"));
+        if (full != null) {
+          event.append("fullDocument", full);
+        }
+        if (before != null) {
+          event.append("fullDocumentBeforeChange", before);
+        }
+      } else {
+        latest.remove(namespace(event));
       }
-      backend.commit();
+      BsonTimestamp time = (BsonTimestamp) event.get("clusterTime");
+      last = time.getValue();
+      backend.collection(OWN).addDocument(new Document("_id", last).append("ts", time));
       synchronized (events) {
-        events.putAll(fresh);
-        fresh.clear();
+        events.put(last, event);
         events.notifyAll();
       }
     }
@@ -184,67 +244,69 @@ public final class StandIn {
     public Cursor createCursor(Document stage, String namespace, Aggregation aggregation) {
       Document token = (Document) stage.getOrDefault("startAfter", stage.get("resumeAfter"));
       BsonTimestamp from = (BsonTimestamp) stage.get("startAtOperationTime");
-      long place;
-      synchronized (this) {
-        place = token != null ? Long.parseLong((String) token.get("_data"), 16) : from != null ? from.getValue() - 1 : last;
-      }
+      long place =
+          token != null ? Long.parseLong((String) token.get("_data"), 16) : from != null ? from.getValue() - 1 : last;
       boolean before = stage.containsKey("fullDocumentBeforeChange");
-      Follower follower = new Follower(cursors.generateCursorId(), namespace, aggregation, place, before);
-      cursors.add(follower);
+      long id = backend.cursors().generateCursorId();
+      Follower follower = new Follower(id, events, namespace, aggregation, place, before);
+      backend.cursors().add(follower);
       return follower;
     }
+  }
 
-    private final class Follower extends AbstractCursor {
-      private static final long WAIT_MS = 500;
-      private final String namespace;
-      private final Aggregation aggregation;
-      private final boolean before;
-      private long place;
-      private boolean waits;
+  /** A stream of changes. */
+  private static final class Follower extends AbstractCursor {
+    private static final long WAIT_MS = 500;
+    private final ConcurrentSkipListMap<Long, Document> events;
+    private final String namespace;
+    private final Aggregation aggregation;
+    private final boolean before;
+    private long place;
+    private boolean waits;
 
-      Follower(long id, String namespace, Aggregation aggregation, long place, boolean before) {
-        super(id);
-        this.namespace = namespace;
-        this.aggregation = aggregation;
-        this.place = place;
-        this.before = before;
-      }
+    Follower(long id, ConcurrentSkipListMap<Long, Document> events, String namespace, Aggregation aggregation,
+        long place, boolean before) {
+      super(id);
+      this.events = events;
+      this.namespace = namespace;
+      this.aggregation = aggregation;
+      this.place = place;
+      this.before = before;
+    }
 
-      @Override
-      public boolean isEmpty() {
-        return false;
-      }
+    @Override
+    public boolean isEmpty() {
+      return false;
+    }
 
-      @Override
-      public List<Document> takeDocuments(int count) {
-        synchronized (events) {
-          // The first answer, which opens the stream, comes at once.
-          if (waits && events.tailMap(place, false).isEmpty()) {
-            try {
-              events.wait(WAIT_MS);
-            } catch (InterruptedException interrupted) {
-              Thread.currentThread().interrupt();
-            }
+    @Override
+    public List<Document> takeDocuments(int count) {
+      synchronized (events) {
+        // The first answer, which opens the stream, comes at once.
+        if (waits && events.tailMap(place, false).isEmpty()) {
+          try {
+            events.wait(WAIT_MS);
+          } catch (InterruptedException interrupted) {
+            Thread.currentThread().interrupt();
           }
         }
-        waits = true;
-        List<Document> taken = new ArrayList<>();
-        for (var entry : events.tailMap(place, false).entrySet()) {
-          place = entry.getKey();
-          Document ns = (Document) entry.getValue().get("ns");
-          if (namespace.equals(ns.get("db") + "." + ns.get("coll"))) {
-            Document event = entry.getValue().clone();
-            if (!before) {
-              event.remove("fullDocumentBeforeChange");
-            }
-            taken.add(event);
-          }
-          if (count > 0 && taken.size() >= count) {
-            break;
-          }
-        }
-        return aggregation.runStagesAsStream(taken.stream()).toList();
       }
+      waits = true;
+      List<Document> taken = new ArrayList<>();
+      for (var entry : events.tailMap(place, false).entrySet()) {
+        place = entry.getKey();
+        if (namespace.equals(Log.namespace(entry.getValue()))) {
+          Document event = entry.getValue().clone();
+          if (!before) {
+            event.remove("fullDocumentBeforeChange");
+          }
+          taken.add(event);
+        }
+        if (count > 0 && taken.size() >= count) {
+          break;
+        }
+      }
+      return aggregation.runStagesAsStream(taken.stream()).toList();
     }
   }
 }

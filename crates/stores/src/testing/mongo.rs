@@ -5,7 +5,8 @@ use std::{
     process::Command,
 };
 
-use courant_testing::{Process, free_port, is_listening, skip};
+use courant_testing::{Process, free_port, skip};
+use mongodb::{Client, bson::doc};
 
 /// One server, which keeps every write it answered.
 #[derive(Debug)]
@@ -22,7 +23,7 @@ impl MongoServer {
     pub async fn start() -> Option<Self> {
         let jars = tokio::task::spawn_blocking(jars).await.expect("it is run")?;
         let (folder, port) = (tempfile::tempdir().expect("a folder"), free_port());
-        let data = folder.path().join("data.mv");
+        let data = folder.path().join("journal");
         let mut process = Process::new(folder, "java");
         let command = process.command();
         command.args(["-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]);
@@ -51,8 +52,11 @@ impl MongoServer {
 
     /// Starts the server again with its data, at its port.
     pub async fn start_again(&mut self) {
-        let port = self.port;
-        self.process.start(async || is_listening(port).await).await;
+        let url = self.url("admin") + "&serverSelectionTimeoutMS=500";
+        let client = Client::with_uri_str(url).await.expect("the address is right");
+        let database = client.database("admin");
+        // It takes connections before it has answers for them.
+        self.process.start(async || database.run_command(doc! { "ping": 1 }).await.is_ok()).await;
     }
 }
 

@@ -21,6 +21,8 @@ impl HistoryHarness for Harness {
     }
 }
 
+mod stand_in;
+
 mod on_a_stand_in {
     use super::*;
 
