@@ -28,6 +28,8 @@ export interface OrderRow {
   order: Order;
   /** Counts what was pushed for this row; 0 for what was there before the page looked. */
   changes: number;
+  /** Whether the last change was one of the status. */
+  turned?: boolean;
   /** Microseconds from the commit of the last change to its painting. */
   took?: number;
 }
@@ -55,25 +57,24 @@ export function fromAnswer(rows: Rows, orders: readonly Order[]): Rows {
   return next;
 }
 
-/** A created or changed order; an older version than the known one changes nothing. */
-export function put(rows: Rows, order: Order): Rows {
+/** Puts a created or changed order in; an older version than the known one changes nothing. */
+export function put(rows: Map<number, OrderRow>, order: Order): boolean {
   const known = rows.get(order.orderNumber);
-  if (known && versionOf(known.order) > versionOf(order)) return rows;
-  const next = new Map(rows);
-  next.set(order.orderNumber, { order, changes: (known?.changes ?? 0) + 1 });
-  return next;
+  if (known && versionOf(known.order) > versionOf(order)) return false;
+  const turned = known !== undefined && known.order.status !== order.status;
+  rows.set(order.orderNumber, { order, changes: (known?.changes ?? 0) + 1, turned });
+  return true;
 }
 
-export function remove(rows: Rows, orderNumber: number): Rows {
-  if (!rows.has(orderNumber)) return rows;
-  const next = new Map(rows);
-  next.delete(orderNumber);
-  return next;
+/** Takes the rows of the lowest numbers out, down to `max` rows. */
+export function trim(rows: Map<number, OrderRow>, max: number): void {
+  if (rows.size <= max) return;
+  const numbers = [...rows.keys()].sort((a, b) => a - b);
+  for (const number of numbers.slice(0, rows.size - max)) rows.delete(number);
 }
 
 /** Notes how many microseconds the last changes of rows took to be painted. */
-export function painted(rows: Rows, took: readonly (readonly [number, number])[]): Rows {
-  if (took.length === 0) return rows;
+export function painted(rows: Rows, took: ReadonlyMap<number, number>): Rows {
   const next = new Map(rows);
   for (const [orderNumber, micros] of took) {
     const known = next.get(orderNumber);
