@@ -5,7 +5,7 @@
 // Starts MariaDB and Courant (the file of examples/orders with the capture of its profile
 // `cluster` and everything else embedded), opens the manager's table in headless Chromium
 // and commits orders of two lines at a steady rate. Every hop is a time of one clock: this
-// machine's.
+// machine's. A second table says who had the processors meanwhile.
 //
 //   capture  commit sent → the row is in the topic `shop`
 //   flow     … → the document is in the topic `cache`
@@ -64,13 +64,13 @@ async function database() {
   await new Promise((done) => install.on("close", done));
   if (user.length > 0) await new Promise((done) => spawn("chown", ["-R", "mysql", folder]).on("close", done));
   const port = 20_000 + Math.floor(Math.random() * 20_000);
-  start("mariadbd", ["--no-defaults", `--datadir=${data}`, `--socket=${socket}`, `--port=${port}`, "--bind-address=127.0.0.1", "--log-bin=binlog", "--binlog-format=ROW", "--binlog-row-metadata=FULL", "--server-id=1", ...user], { stdio: "ignore" });
+  const { pid } = start("mariadbd", ["--no-defaults", `--datadir=${data}`, `--socket=${socket}`, `--port=${port}`, "--bind-address=127.0.0.1", "--log-bin=binlog", "--binlog-format=ROW", "--binlog-row-metadata=FULL", "--server-id=1", ...user], { stdio: "ignore" });
   const options = { host: "127.0.0.1", port, user: "root", multipleStatements: true };
   const connection = await until("MariaDB", () => mysql.createConnection(options));
   const schema = readFileSync(join(root, "deploy/orders/schema.sql"), "utf8").replace(/^GRANT.*$/gm, "");
   await connection.query(schema);
   await connection.query("USE classicmodels");
-  return { connection, url: `mysql://root@127.0.0.1:${port}/classicmodels` };
+  return { connection, pid, url: `mysql://root@127.0.0.1:${port}/classicmodels` };
 }
 
 async function courant(url) {
@@ -91,6 +91,25 @@ async function courant(url) {
   });
   const base = await until("Courant", async () => said.match(/http:\/\/[0-9.:]+/)?.[0]);
   return { base, pid: child.pid };
+}
+
+/** Seconds of processor time of a process so far. */
+function seconds(pid) {
+  const fields = readFileSync(`/proc/${pid}/stat`, "utf8").split(") ")[1].split(" ");
+  return (Number(fields[11]) + Number(fields[12])) / 100;
+}
+
+/** Seconds of processor time so far, by who had it; of Chromium also that of the page's process. */
+async function processors(browser, servers) {
+  const { processInfo } = await browser.send("SystemInfo.getProcessInfo");
+  const sum = (kinds) => kinds.reduce((all, { cpuTime }) => all + cpuTime, 0);
+  return {
+    MariaDB: seconds(servers.database),
+    Courant: seconds(servers.courant),
+    "this client": seconds(process.pid),
+    "Chromium, the page": sum(processInfo.filter(({ type }) => type === "renderer")),
+    "Chromium, the rest": sum(processInfo.filter(({ type }) => type !== "renderer")),
+  };
 }
 
 /** Follows server-sent events; answers when it is connected. */
@@ -119,8 +138,9 @@ function memory(pid) {
 }
 
 async function main() {
-  const { connection, url } = await database();
+  const { connection, pid, url } = await database();
   const server = await courant(url);
+  const servers = { database: pid, courant: server.pid };
   const times = new Map();
   const note = (number, hop, at) => {
     const entry = times.get(Number(number));
@@ -135,6 +155,7 @@ async function main() {
   await follow(`${server.base}/api/v1/history/orders/stream`, (change) => note(change.id, "store", change.committed_micros));
 
   const browser = await chromium.launch({ executablePath: flags.chromium, args: ["--no-sandbox", "--disable-gpu", "--disable-background-networking"] });
+  const inner = await browser.newBrowserCDPSession();
   const page = await browser.newPage({ viewport: { width: 1280, height: 860 } });
   await page.addInitScript(() => {
     const now = () => (performance.timeOrigin + performance.now()) * 1_000;
@@ -185,12 +206,14 @@ async function main() {
   const hops = ["capture", "flow", "store", "push", "paint"];
   console.log(`| orders/s | painted | ${hops.map((hop) => `${hop} p50 / p99`).join(" | ")} | commit → paint p50 / p99 | memory |`);
   console.log(`|---|---|${hops.map(() => "---|").join("")}---|---|`);
+  const shares = [];
   for (const rate of flags.rates.split(",").map(Number)) {
     times.clear();
     await page.evaluate(() => {
       window.seen = [];
     });
     const count = Math.max(20, Math.round(rate * Number(flags.seconds)));
+    const before = await processors(inner, servers);
     const started = performance.now();
     for (let index = 0; index < count; index += 1) {
       const wait = started + (index * 1_000) / rate - performance.now();
@@ -198,6 +221,8 @@ async function main() {
       await commit();
     }
     const took = (performance.now() - started) / 1_000;
+    const after = await processors(inner, servers);
+    shares.push(Object.keys(after).map((who) => `${(((after[who] - before[who]) / took) * 100).toFixed(0)} %`));
     await pause(2_000);
     for (const [number, hop, at] of await page.evaluate(() => window.seen)) note(number, hop, at);
     const all = [...times.values()];
@@ -211,6 +236,10 @@ async function main() {
       `| ${(count / took).toFixed(0)} | ${whole.length} of ${all.length} | ${cells.join(" | ")} | ${ms(percentile(whole, 0.5))} / ${ms(percentile(whole, 0.99))} ms | ${memory(server.pid).toFixed(0)} MiB |`,
     );
   }
+  const names = Object.keys(await processors(inner, servers));
+  console.log(`\n| orders/s | ${names.join(" | ")} |`);
+  console.log(`|---|${names.map(() => "---|").join("")}`);
+  for (const [index, rate] of flags.rates.split(",").entries()) console.log(`| ${rate} | ${shares[index].join(" | ")} |`);
   await browser.close();
   await connection.end();
 }
