@@ -4,6 +4,7 @@ run.py '{"host", "port", "id", "key", "secret"}' [node | browser | python]. Each
 once, in fixed versions, into the cache folder. Ends with 1 when a case failed, with 3 when
 libraries were missing."""
 
+import json
 import pathlib
 import shutil
 import subprocess
@@ -47,7 +48,8 @@ def python():
 
 
 def main():
-    drivers = {"node": lambda: node("run.mjs"), "browser": lambda: node("browser.mjs"), "python": python}
+    listens = json.loads(sys.argv[1]).get("listen")
+    drivers = {"node": lambda: node("hear.mjs" if listens else "run.mjs"), "browser": lambda: node("browser.mjs"), "python": python}
     drivers = {name: drivers[name] for name in sys.argv[2:] or drivers}
     failed = missing = False
     for name, command in drivers.items():

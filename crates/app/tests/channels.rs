@@ -13,10 +13,11 @@ mod support;
 
 use std::{
     collections::BTreeMap,
+    ffi::OsStr,
     io::{BufRead, BufReader},
     path::Path,
-    process::{Command, Stdio},
-    time::Duration,
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use futures::{SinkExt, StreamExt};
@@ -133,9 +134,9 @@ async fn write(url: String, client: reqwest::Client, first: u64) -> u64 {
     }
 }
 
-/// clients/push/run.py on a process with the secret `hush`, with these drivers.
-fn libraries(courant: &Courant, listen: &Value, drivers: &[&str]) -> Command {
-    let (host, port) = courant.url.trim_start_matches("http://").split_once(':').unwrap();
+/// clients/push/run.py on a server with the secret `hush`, with these drivers.
+fn libraries(url: &str, listen: &Value, drivers: &[&str]) -> Command {
+    let (host, port) = url.trim_start_matches("http://").split_once(':').unwrap();
     let port: u16 = port.parse().unwrap();
     let place = json!({
         "host": host, "port": port, "id": "courant", "key": "courant", "secret": "hush",
@@ -228,7 +229,7 @@ async fn other_peoples_libraries_work_with_the_binary_unchanged() {
     let (file, data) = (write_file(folder.path()), folder.path().join("data"));
     let secret = [("COURANT_PUSH_SECRET", "hush")];
     let courant = Courant::try_start_with(&file, &data, &["--kafka-port", "off"], &secret).unwrap();
-    let mut command = libraries(&courant, &Value::Null, &["node", "browser"]);
+    let mut command = libraries(&courant.url, &Value::Null, &["node", "browser"]);
     let ran = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output());
     let (code, said) = match ran.await.unwrap() {
         Ok(ran) => (ran.status.code(), String::from_utf8_lossy(&ran.stdout).into_owned()),
@@ -253,7 +254,7 @@ async fn a_page_in_a_browser_hears_what_it_missed_once_after_each_restart() {
     let mut courant = start("0");
     let port = courant.url.rsplit(':').next().unwrap().to_owned();
     let listen = json!({ "channel": "numbers", "event": "NewNumber" });
-    let mut command = libraries(&courant, &listen, &["browser"]);
+    let mut command = libraries(&courant.url, &listen, &["browser"]);
     let spawned = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let Ok(mut browser) = spawned else {
         return assert!(is_skipped(Some(MISSING), "python3 cannot be run"));
@@ -337,4 +338,96 @@ async fn pages_of_a_server_elsewhere_hear_every_insert_in_order() {
     assert_eq!(once, (0..30).collect::<Vec<_>>());
     assert!(heard.ids.len() <= 40, "at most the last request again: {:?}", heard.ids);
     assert!(!folder.path().join("data/push-secret").exists());
+}
+
+/// A running Sockudo, another server of the protocol, with the app that the tests speak of.
+struct Sockudo {
+    child: Child,
+    host: String,
+}
+
+impl Sockudo {
+    async fn start(binary: &OsStr, folder: &Path) -> Self {
+        let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = free.local_addr().unwrap();
+        drop(free);
+        let app = json!({
+            "id": "courant", "key": "courant", "secret": "hush", "enabled": true,
+            "max_connections": 100, "max_client_events_per_second": 100,
+            "enable_client_messages": false,
+        });
+        let config = json!({
+            "host": "127.0.0.1", "port": address.port(), "metrics": { "enabled": false },
+            "app_manager": { "driver": "memory", "array": { "apps": [app] } },
+        });
+        std::fs::write(folder.join("sockudo.json"), config.to_string()).unwrap();
+        let mut command = Command::new(binary);
+        command.args(["--config", "sockudo.json"]).current_dir(folder);
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn().unwrap();
+        let server = Self { child, host: address.to_string() };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect(address).await.is_err() {
+            assert!(Instant::now() < deadline, "sockudo does not listen");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        server
+    }
+}
+
+impl Drop for Sockudo {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Ids of the events that clients/push/node/hear.mjs says, until one is `last`.
+fn hear(lines: &mut impl Iterator<Item = std::io::Result<String>>, last: u64) -> Vec<u64> {
+    let mut ids = Vec::new();
+    while ids.last() != Some(&last) {
+        let line = lines.next().expect("the page goes on").unwrap();
+        let data = line.strip_prefix("ok pusher-js ").unwrap_or_else(|| panic!("{line}"));
+        let data: Value = serde_json::from_str(data).unwrap();
+        ids.push(data["id"].as_u64().unwrap());
+    }
+    ids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_of_sockudo_hear_every_insert_in_order() {
+    let Some(binary) = std::env::var_os("COURANT_SOCKUDO") else {
+        println!("skipped: COURANT_SOCKUDO is not set to the program of `cargo install sockudo`");
+        return;
+    };
+    let folder = tempdir().unwrap();
+    let file = write_file(folder.path());
+    let sockudo = Sockudo::start(&binary, folder.path()).await;
+    let listen = json!({ "channel": "numbers", "event": "NewNumber" });
+    let mut command = libraries(&sockudo.host, &listen, &["node"]);
+    let mut page = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(page.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "ok subscribed");
+    let url = format!("pusher://courant:hush@{}/courant", sockudo.host);
+    let mut heard = Vec::new();
+    for round in 0..2_u64 {
+        let flags = ["--kafka-port", "off", "--profile", "elsewhere"];
+        let variables = [("ELSEWHERE", url.as_str())];
+        let data = folder.path().join("data");
+        let courant = Courant::try_start_with(&file, &data, &flags, &variables).unwrap();
+        for id in 50 * round..50 * (round + 1) {
+            courant.post("/numbers", format!("{{\"id\":{id},\"text\":\"one\"}}")).await;
+        }
+        heard.extend(hear(&mut lines, 50 * round + 49));
+        courant.kill();
+    }
+    drop(page.stdin.take());
+    assert_eq!(page.wait().unwrap().code(), Some(0));
+    let repeated = heard.len().checked_sub(100).expect("nothing is missing");
+    assert!(repeated <= 10, "at most the last request again: {heard:?}");
+    let mut once = heard.clone();
+    once.sort_unstable();
+    once.dedup();
+    assert_eq!(once, (0..100).collect::<Vec<_>>());
+    heard.dedup();
+    assert!(repeated > 0 || heard.is_sorted(), "in the order of the commits: {heard:?}");
 }
