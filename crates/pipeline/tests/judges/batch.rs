@@ -1,0 +1,181 @@
+//! SQLite as the judge: what a view says in the end is what a batch query says of all the
+//! records that were not late.
+//!
+//! `COURANT_VIEWS_RECORDS` records (default 20,000), of which a half is out of order, some
+//! come twice and some too late. Lateness is computed here, by the rule in `docs/views.md`.
+
+use std::collections::BTreeMap;
+
+use courant_sql::stream::{Emit, QueryOptions, RelationKind};
+use rusqlite::{Connection, Row as SqlRow, params};
+use serde_json::{Value, json};
+use std::time::Duration;
+
+use crate::support::{Engine, Event, Random, Row, relation, setting};
+
+/// The time of the first record.
+const BEGIN: i64 = 1_700_000_000_000;
+
+/// Milliseconds by which the watermark stays behind.
+const LATENESS: i64 = 1_000;
+
+/// Milliseconds for which a window still takes rows.
+const GRACE: i64 = 500;
+
+/// What every window computes of its rows.
+const TOTALS: &str = "count(*) AS count, sum(v) AS sum, avg(v) AS average, min(v) AS least, \
+                      max(v) AS largest, count(DISTINCT v) AS different";
+
+#[test]
+fn tumbling_windows_end_as_a_batch_query_says() {
+    let sql = format!(
+        "SELECT k, ts / 5000 * 5000 AS start, ts / 5000 * 5000 + 5000 AS end, {TOTALS} \
+         FROM events WHERE ts / 5000 * 5000 + 5000 + {GRACE} > watermark GROUP BY 1, 2"
+    );
+    compare("tumble(INTERVAL '5 seconds')", &sql);
+}
+
+#[test]
+fn hopping_windows_end_as_a_batch_query_says() {
+    let sql = format!(
+        "WITH hops AS (SELECT value AS back FROM json_each('[0, 1, 2, 3]')), \
+         windows AS (SELECT *, (ts / 1500 - back) * 1500 AS start FROM events, hops) \
+         SELECT k, start, start + 5000 AS end, {TOTALS} FROM windows \
+         WHERE start + 5000 > ts AND start + 5000 + {GRACE} > watermark GROUP BY 1, 2"
+    );
+    compare("hop(INTERVAL '1500 milliseconds', INTERVAL '5 seconds')", &sql);
+}
+
+/// Runs the records through the window in both emit modes, and through SQLite.
+fn compare(window: &str, sql: &str) {
+    let events = events();
+    let expected = batch(&events, sql);
+    assert!(expected.len() > 100, "{} windows", expected.len());
+    for emit in [Emit::Changes, Emit::Final] {
+        let found = streamed(window, emit, &events);
+        differ(&expected, &found, &format!("{window}, {emit:?}"));
+    }
+    println!("{} records, {} windows, the same", events.len(), expected.len());
+}
+
+/// Rows by key and window.
+type Results = BTreeMap<(String, i64, i64), Value>;
+
+/// Says the first few differences.
+fn differ(expected: &Results, found: &Results, what: &str) {
+    let keys = expected.keys().chain(found.keys());
+    let mut different: Vec<_> = keys.filter(|key| expected.get(key) != found.get(key)).collect();
+    different.dedup();
+    let told: Vec<_> = different
+        .iter()
+        .take(5)
+        .map(|key| format!("{key:?}: expected {:?}, found {:?}", expected.get(key), found.get(key)))
+        .collect();
+    assert!(different.is_empty(), "{what}: {} differ\n{}", different.len(), told.join("\n"));
+}
+
+/// What the view says after the last watermark.
+fn streamed(window: &str, emit: Emit, events: &[Event]) -> Results {
+    let sql =
+        format!("SELECT k, window_start, window_end, {TOTALS} FROM events GROUP BY k, {window}");
+    let grace = Duration::from_millis(GRACE.unsigned_abs());
+    let options = QueryOptions { grace, emit, ..QueryOptions::default() };
+    let relations = [("events", relation(RelationKind::Stream, &["k: string", "v: int64"]))];
+    let mut engine = Engine::new(&sql, &relations, &options).with_lateness(LATENESS);
+    let mut random = Random::from_seed(7);
+    let (mut results, mut rest) = (Results::new(), events);
+    while !rest.is_empty() {
+        let size = (1 + random.below(5_000)) as usize;
+        let (batch, later) = rest.split_at(size.min(rest.len()));
+        rest = later;
+        take(engine.push(&batch.iter().collect::<Vec<_>>()), emit, &mut results);
+    }
+    take(engine.end(), emit, &mut results);
+    results
+}
+
+/// Takes changes in; a final result comes once and never goes.
+fn take(rows: Vec<Row>, emit: Emit, results: &mut Results) {
+    for Row { key, window, value, .. } in rows {
+        let (start, end) = window.expect("a window");
+        let key = (key, start, end);
+        let old = match value {
+            Some(mut value) => {
+                for name in ["k", "window_start", "window_end"] {
+                    value.as_object_mut().expect("a row").shift_remove(name);
+                }
+                results.insert(key, value)
+            }
+            None => {
+                assert_eq!(emit, Emit::Changes, "a final result goes");
+                results.remove(&key)
+            }
+        };
+        assert!(emit == Emit::Changes || old.is_none(), "a final result comes twice");
+    }
+}
+
+/// What SQLite says of all the records.
+fn batch(events: &[Event], sql: &str) -> Results {
+    let database = Connection::open_in_memory().expect("SQLite opens");
+    load(&database, events);
+    let mut query = database.prepare(sql).expect("a query");
+    let rows = query.query_map([], result).expect("it runs");
+    rows.collect::<Result<_, _>>().expect("rows")
+}
+
+fn result(row: &SqlRow<'_>) -> rusqlite::Result<((String, i64, i64), Value)> {
+    let totals = json!({
+        "count": row.get::<_, i64>("count")?,
+        "sum": row.get::<_, i64>("sum")?,
+        "average": row.get::<_, f64>("average")?,
+        "least": row.get::<_, i64>("least")?,
+        "largest": row.get::<_, i64>("largest")?,
+        "different": row.get::<_, i64>("different")?,
+    });
+    Ok(((row.get("k")?, row.get("start")?, row.get("end")?), totals))
+}
+
+/// Fills the table `events`, each with the watermark at it.
+fn load(database: &Connection, events: &[Event]) {
+    let table = "CREATE TABLE events (k TEXT, v INTEGER, ts INTEGER, watermark INTEGER)";
+    database.execute_batch(table).expect("a table");
+    database.execute_batch("BEGIN").expect("a transaction");
+    let mut insert =
+        database.prepare("INSERT INTO events VALUES (?, ?, ?, ?)").expect("a statement");
+    let mut largest = i64::MIN;
+    for event in events {
+        largest = largest.max(event.timestamp);
+        let value = event.value.as_ref().and_then(Value::as_i64);
+        let row = params![event.key, value, event.timestamp, largest - LATENESS];
+        insert.execute(row).expect("a row");
+    }
+    database.execute_batch("COMMIT").expect("it commits");
+}
+
+/// Records, one a millisecond.
+fn events() -> Vec<Event> {
+    let count = setting("COURANT_VIEWS_RECORDS", 20_000);
+    let mut random = Random::from_seed(setting("COURANT_VIEWS_SEED", 1).unsigned_abs());
+    let mut events: Vec<Event> = Vec::new();
+    for at in 0..count {
+        if random.percent(4) && at > 100 {
+            let again = events[(at - 1 - random.below(100)) as usize].clone();
+            events.push(again);
+            continue;
+        }
+        let (key, timestamp) = (random.below(40), BEGIN + at - behind(&mut random));
+        let value = Some(random.below(1_000).into());
+        events.push(Event { input: "events", key: format!("key-{key}"), value, timestamp });
+    }
+    events
+}
+
+/// Milliseconds behind the newest record: half of them none, most less than two seconds.
+fn behind(random: &mut Random) -> i64 {
+    match random.below(100) {
+        0..50 => 0,
+        50..97 => random.below(2_000),
+        _ => random.below(60_000),
+    }
+}
