@@ -23,7 +23,9 @@ mod result;
 mod scan;
 mod sink;
 mod state;
+mod table;
 mod task;
+mod union;
 mod watermark;
 mod window;
 
@@ -32,6 +34,6 @@ pub use query::{Input, Query, Spread, WindowColumns};
 pub use relation::{Emit, QueryOptions, Relation, RelationKind};
 pub use result::{Change, Emitted, StoredResult};
 pub use scan::StreamRow;
-pub use state::{MemoryState, RESULTS, State, StateError};
+pub use state::{MemoryState, RESULTS, State, StateError, Visit};
 pub use task::Task;
 pub use watermark::{EventTimes, Watermarks};

@@ -148,7 +148,7 @@ impl Query {
         }
         let columns: Columns =
             key[..given.len()].iter().map(|place| columns[*place].clone()).collect();
-        Ok(key_of_document(&columns, values)?)
+        key_of_document(&columns, values)
     }
 }
 

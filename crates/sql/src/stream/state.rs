@@ -14,6 +14,9 @@ use bytes::Bytes;
 /// The table of result rows: [`Change::key`](super::Change::key) → [`StoredResult`](super::StoredResult).
 pub const RESULTS: u16 = 0;
 
+/// Takes a key and its value, and says whether to go on.
+pub type Visit<'a> = dyn FnMut(&[u8], &[u8]) -> ControlFlow<()> + 'a;
+
 /// Why a state could not answer.
 #[derive(Debug, thiserror::Error)]
 #[error("the state of the view cannot be read")]
@@ -49,7 +52,7 @@ pub trait State {
         table: u16,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StateError>;
 }
 
@@ -97,7 +100,7 @@ impl State for MemoryState {
         table: u16,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StateError> {
         let Some(entries) = self.tables.get(&table).filter(|_| from < to) else { return Ok(()) };
         for (key, value) in entries.range::<[u8], _>((Bound::Included(from), Bound::Excluded(to))) {

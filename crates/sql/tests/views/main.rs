@@ -1,4 +1,8 @@
 //! Continuous queries, from text to results, on rows made by hand and by chance.
 
+mod aggregates;
+mod properties;
+mod sessions;
 mod support;
+mod tables;
 mod windows;

@@ -67,12 +67,14 @@ pub(crate) struct Bench {
     pub(crate) state: MemoryState,
     clock: EventTimes,
     offset: i64,
+    /// Every change so far, as the key and whether the row came or went.
+    told: Vec<(Vec<u8>, bool)>,
 }
 
 impl Bench {
     pub(crate) fn new(query: Query) -> Self {
         let clock = EventTimes::new(query.inputs().len(), 0);
-        Self { query, state: MemoryState::new(), clock, offset: 0 }
+        Self { query, state: MemoryState::new(), clock, offset: 0, told: Vec::new() }
     }
 
     /// Feeds a batch to a new task over the state as it is.
@@ -82,13 +84,33 @@ impl Bench {
         let rows: Vec<_> =
             rows.iter().zip(offsets).map(|(row, offset)| given(*row, offset)).collect();
         let mut task = Task::new(&self.query);
-        task.push(input, &rows, &mut self.clock, &mut self.state).expect("memory does not fail")
+        let emitted = task.push(input, &rows, &mut self.clock, &mut self.state);
+        self.heard(emitted.expect("memory does not fail"))
     }
 
     /// Lets event time come to the millisecond.
     pub(crate) fn advance(&mut self, millis: i64) -> Emitted {
         let watermark = self.clock.current().max(millis * 1_000);
-        Task::new(&self.query).advance(watermark, &mut self.state).expect("memory does not fail")
+        let emitted = Task::new(&self.query).advance(watermark, &mut self.state);
+        self.heard(emitted.expect("memory does not fail"))
+    }
+
+    fn heard(&mut self, emitted: Emitted) -> Emitted {
+        let changes = emitted.changes.iter();
+        self.told.extend(changes.map(|change| (change.key.clone(), change.value.is_some())));
+        emitted
+    }
+
+    /// Rows that were told more than once, or taken back.
+    pub(crate) fn told_twice(&self) -> Vec<String> {
+        let mut seen = std::collections::BTreeSet::new();
+        let twice = self.told.iter().filter(|(key, came)| !seen.insert(key) || !came);
+        twice.map(|told| format!("{told:?}")).collect()
+    }
+
+    /// How many entries there are beside results.
+    pub(crate) fn remembered(&self) -> usize {
+        (1..8).map(|table| self.state.entries(table).count()).sum()
     }
 
     /// The rows of the table of results, in the order of their keys.

@@ -57,9 +57,19 @@ impl Aggregates {
     ) -> Result<States> {
         self.each(|index, aggregate| {
             let mut accumulator = aggregate.accumulator()?;
-            stored.merge_into(index, accumulator.as_mut(), rows.groups_total)?;
+            if aggregate.order.is_empty() || stored.groups.is_empty() {
+                stored.merge_into(index, accumulator.as_mut(), rows.groups_total)?;
+                aggregate.update(accumulator.as_mut(), arrays, rows)?;
+                return accumulator.state(EmitTo::All);
+            }
+            // An ordered accumulator takes rows in one order only: the batch's are apart.
             aggregate.update(accumulator.as_mut(), arrays, rows)?;
-            accumulator.state(EmitTo::All)
+            let batch = accumulator.state(EmitTo::All)?;
+            let mut whole = aggregate.accumulator()?;
+            stored.merge_into(index, whole.as_mut(), rows.groups_total)?;
+            let groups: Vec<usize> = (0..rows.groups_total).collect();
+            whole.merge_batch(&batch, &groups, rows.groups_total)?;
+            whole.state(EmitTo::All)
         })
     }
 

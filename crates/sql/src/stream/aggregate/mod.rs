@@ -7,6 +7,9 @@
 
 pub(super) mod functions;
 pub(super) mod rows;
+pub(super) mod session;
+pub(super) mod sliding;
+pub(super) mod updating;
 
 use std::{ops::ControlFlow, sync::Arc};
 
@@ -28,7 +31,7 @@ use super::{
     key::{KeyWriter, read_i64, write_i64},
     operator::{Operator, OperatorInfo, Run},
     state::StateError,
-    window::{Panes, Window},
+    window::Panes,
 };
 use crate::program::Calculation;
 
@@ -54,7 +57,10 @@ pub(super) struct Grouping {
     pub(super) keys: Vec<(ColumnType, usize)>,
     /// The columns of the result before those of the aggregates.
     pub(super) layout: Vec<GroupColumn>,
+    /// Those of the SELECT, then those that only help.
     pub(super) aggregates: Aggregates,
+    /// How many aggregates are of the SELECT.
+    pub(super) told: usize,
     pub(super) rows: GroupRows,
     pub(super) table: u16,
     pub(super) tells: Tells,
@@ -267,7 +273,7 @@ impl Aggregated {
             .write(&groups, &new, |group, value| state.put(table, &gathered.keys[group], value))
             .map_err(StateError::broken)?;
         self.remember_ends(gathered, run);
-        let told = self.grouping.told(gathered.facts.len(), &stored.groups);
+        let told = self.grouping.news(gathered.facts.len(), &stored.groups);
         match self.grouping.tells {
             Tells::Final => Ok(Delta::nothing()),
             Tells::New => self.new_rows(&groups, gathered, told),
@@ -418,7 +424,7 @@ impl Grouping {
 
     /// Which groups have something new to tell; `None`: all. Without aggregates, a group is
     /// told when it is seen first.
-    fn told(&self, groups_total: usize, stored: &[usize]) -> Option<Vec<usize>> {
+    fn news(&self, groups_total: usize, stored: &[usize]) -> Option<Vec<usize>> {
         if !self.aggregates.0.is_empty() || stored.is_empty() {
             return None;
         }
@@ -445,7 +451,7 @@ impl Grouping {
         });
         let mut columns: Vec<ArrayRef> = layout.collect();
         let results = self.aggregates.evaluate(&groups.states, facts.len());
-        columns.extend(results.map_err(StateError::broken)?);
+        columns.extend(results.map_err(StateError::broken)?.into_iter().take(self.told));
         Ok(Delta { columns, facts })
     }
 
@@ -474,13 +480,5 @@ impl Grouping {
             tables: vec![self.table],
             cost,
         }
-    }
-}
-
-/// The panes of a window, where it has some.
-pub(super) fn panes_of(window: Window) -> Option<Panes> {
-    match window {
-        Window::Hop { slide, width } => Some(Panes::new(slide, width)),
-        Window::Session { .. } | Window::Sliding { .. } => None,
     }
 }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_expr::{
-    Aggregate, Expr, execution_props::ExecutionProps,
+    Aggregate, Expr,
+    execution_props::ExecutionProps,
+    expr::{AggregateFunction, AggregateFunctionParams},
     physical_planning_context::PhysicalPlanningContext,
 };
+use datafusion_functions_aggregate::count::count_udaf;
 use datafusion_physical_expr::{PhysicalExpr, aggregate::LoweredAggregateBuilder};
 
 use super::{
@@ -24,11 +27,13 @@ use crate::{
         aggregate::{
             Aggregated, GroupColumn, Grouping, Tells,
             functions::{Aggregate as AggregateCall, Aggregates},
-            panes_of,
             rows::GroupRows,
+            session::Sessions,
+            sliding::Sliding,
+            updating::{Keeps, Updating},
         },
         relation::Emit,
-        window::Window,
+        window::{Panes, Window},
     },
 };
 
@@ -55,29 +60,75 @@ pub(super) fn build(
 ) -> Result<Shape, SqlError> {
     let input = translator.build(&aggregate.input, Want::Retractions)?;
     let keys = keys_of(aggregate, translator.windows)?;
-    if input.changes != Changes::Append {
-        return Err(SqlError::new("a view does not aggregate results that still change")
-            .remedy("set emit: final, or write the outer SELECT as a view of its own"));
-    }
     let tells = match (keys.window, translator.options.emit, want) {
         (Some(_), Emit::Final, _) => Tells::Final,
         (_, _, Want::Versions) => Tells::New,
         (_, _, Want::Retractions) => Tells::OldAndNew,
     };
+    let updating = input.changes != Changes::Append;
+    if let Some(window) = keys.window.filter(|_| updating) {
+        return Err(SqlError::new(format!(
+            "a view takes no {window} over results that still change"
+        ))
+        .remedy("set emit: final, or group by window_start and window_end of the inner SELECT"));
+    }
     let spread: Vec<String> = keys.expressions.iter().map(|key| told_key(key, &input)).collect();
     translator.spread(&input.inputs, &spread);
     let shape = shape(translator, aggregate, &keys, &input, tells);
-    let grouping = grouping(translator, aggregate, &keys, &input, tells)?;
-    let operator = match keys.window {
-        None => Aggregated { grouping, window: None },
-        Some(window @ Window::Hop { .. }) => Aggregated { grouping, window: panes_of(window) },
-        Some(window) => {
-            return Err(
-                SqlError::new(format!("a view takes no {window} yet")).remedy("use tumble or hop")
-            );
+    let mut arguments = Arguments::default();
+    let key_types = arguments.keys(&keys, &input)?;
+    let calls = aggregate.aggr_expr.iter().map(|call| arguments.call(call, &input));
+    let mut calls: Vec<AggregateCall> = calls.collect::<Result<_, _>>()?;
+    let told = calls.len();
+    let counts = match updating && aggregate.aggr_expr.iter().all(can_subtract) {
+        true => Some(arguments.counts(&aggregate.aggr_expr, &input, &mut calls)?),
+        false => None,
+    };
+    let grouping = Grouping {
+        id: translator.next(),
+        input: input.node,
+        schema: input.arrow(),
+        keys: key_types,
+        layout: keys.layout.clone(),
+        rows: group_rows(&keys, &calls, updating && counts.is_none())?,
+        aggregates: Aggregates(calls),
+        told,
+        table: translator.table(),
+        tells,
+        grace: micros(translator.options.grace),
+        delay: input.delay,
+        words: words(aggregate, &keys),
+        calculation: Calculation { filter: None, results: arguments.results },
+    };
+    if updating {
+        let keeps = match counts {
+            Some(counts) => Keeps::Counts(counts),
+            None => Keeps::Rows { table: translator.table(), rows: argument_rows(&grouping)? },
+        };
+        translator.add(Updating { grouping, keeps }, &[input.node]);
+        return Ok(shape);
+    }
+    match keys.window {
+        None => translator.add(Aggregated { grouping, window: None }, &[input.node]),
+        Some(Window::Hop { slide, width }) => {
+            let window = Some(Panes::new(slide, width));
+            translator.add(Aggregated { grouping, window }, &[input.node])
+        }
+        Some(Window::Session { gap }) => {
+            let ends = translator.table();
+            translator.add(Sessions { grouping, gap, ends }, &[input.node])
+        }
+        Some(window @ Window::Sliding { width }) => {
+            if tells == Tells::OldAndNew {
+                return Err(SqlError::new(format!(
+                    "a view takes no {window} below another GROUP BY"
+                ))
+                .remedy("set emit: final"));
+            }
+            let pending = translator.table();
+            translator.add(Sliding { grouping, width, pending }, &[input.node])
         }
     };
-    translator.add(operator, &[input.node]);
     Ok(shape)
 }
 
@@ -182,38 +233,48 @@ fn shape(
     }
 }
 
-fn grouping(
-    translator: &mut Translator<'_>,
-    aggregate: &Aggregate,
+/// How groups are kept; without states where the rows themselves are kept.
+fn group_rows(
     keys: &Keys,
-    input: &Shape,
-    tells: Tells,
-) -> Result<Grouping, SqlError> {
-    let mut arguments = Arguments::default();
-    let key_types = arguments.keys(keys, input)?;
-    let calls = aggregate.aggr_expr.iter().map(|call| arguments.call(call, input));
-    let aggregates = Aggregates(calls.collect::<Result<_, _>>()?);
-    let states = aggregates.state_types().map_err(|error| SqlError::new(plain(&error)))?;
+    calls: &[AggregateCall],
+    without_states: bool,
+) -> Result<GroupRows, SqlError> {
     let planned: Vec<DataType> =
         keys.fields.iter().map(|field| field.data_type().clone()).collect();
-    let rows = GroupRows::new(&planned, &states).map_err(|error| {
-        SqlError::new(format!("a group cannot be kept: {}", plain(&error.into())))
-    })?;
-    Ok(Grouping {
-        id: translator.next(),
-        input: input.node,
-        schema: input.arrow(),
-        calculation: Calculation { filter: None, results: arguments.results },
-        keys: key_types,
-        layout: keys.layout.clone(),
-        aggregates,
-        rows,
-        table: translator.table(),
-        tells,
-        grace: micros(translator.options.grace),
-        delay: input.delay,
-        words: words(aggregate, keys),
-    })
+    let states = match without_states {
+        true => Vec::new(),
+        false => Aggregates(calls.to_vec())
+            .state_types()
+            .map_err(|error| SqlError::new(plain(&error)))?,
+    };
+    kept(GroupRows::new(&planned, &states))
+}
+
+/// How the rows of a group are kept: all that is calculated of each.
+fn argument_rows(grouping: &Grouping) -> Result<GroupRows, SqlError> {
+    let results = grouping.calculation.results.iter();
+    let types: Vec<DataType> = results.map(|(_, form)| form.data_type()).collect();
+    kept(GroupRows::new(&types, &[]))
+}
+
+fn kept(rows: Result<GroupRows, arrow::error::ArrowError>) -> Result<GroupRows, SqlError> {
+    rows.map_err(|error| SqlError::new(format!("a group cannot be kept: {}", plain(&error.into()))))
+}
+
+/// Whether an aggregate takes a row back by subtraction.
+fn can_subtract(call: &Expr) -> bool {
+    let Some(function) = function_of(call) else { return false };
+    matches!(function.func.name(), "count" | "sum" | "avg")
+        && !function.params.distinct
+        && function.params.order_by.is_empty()
+}
+
+fn function_of(call: &Expr) -> Option<&AggregateFunction> {
+    match call {
+        Expr::AggregateFunction(function) => Some(function),
+        Expr::Alias(alias) => function_of(&alias.expr),
+        _ => None,
+    }
 }
 
 impl Arguments {
@@ -271,6 +332,29 @@ impl Arguments {
         Ok(AggregateCall { function: lowered.aggregate, arguments, order, filter })
     }
 
+    /// Adds what counts the values of each aggregate, and at the end what counts rows; tells
+    /// for each aggregate the place of its count.
+    fn counts(
+        &mut self,
+        calls: &[Expr],
+        input: &Shape,
+        aggregates: &mut Vec<AggregateCall>,
+    ) -> Result<Vec<usize>, SqlError> {
+        let mut counts = Vec::with_capacity(calls.len());
+        for (place, call) in calls.iter().enumerate() {
+            let function = function_of(call).expect("only functions are subtracted");
+            if function.func.name() == "count" {
+                counts.push(place);
+                continue;
+            }
+            let AggregateFunctionParams { args, filter, .. } = function.params.clone();
+            counts.push(aggregates.len());
+            aggregates.push(self.call(&count(args, filter), input)?);
+        }
+        aggregates.push(self.call(&count(vec![datafusion_expr::lit(1_i64)], None), input)?);
+        Ok(counts)
+    }
+
     fn push(
         &mut self,
         expression: Arc<dyn PhysicalExpr>,
@@ -280,6 +364,12 @@ impl Arguments {
         self.results.push((checked(expression)?, form));
         Ok(())
     }
+}
+
+fn count(arguments: Vec<Expr>, filter: Option<Box<Expr>>) -> Expr {
+    let function =
+        AggregateFunction::new_udf(count_udaf(), arguments, false, filter, Vec::new(), None);
+    Expr::AggregateFunction(function)
 }
 
 fn words(aggregate: &Aggregate, keys: &Keys) -> String {

@@ -51,9 +51,11 @@ pub(super) struct WindowShape {
 }
 
 impl Shape {
-    /// The columns as Arrow's schema.
+    /// The columns as Arrow's schema. All may be null: of a row that is gone, only the key
+    /// may be known.
     pub(super) fn arrow(&self) -> SchemaRef {
-        Arc::new(Schema::new(self.fields.clone()))
+        let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+        Arc::new(Schema::new(self.fields.iter().map(nullable).collect::<Vec<_>>()))
     }
 
     /// Place of the column that the expression is, under whatever name.

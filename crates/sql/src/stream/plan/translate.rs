@@ -9,7 +9,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::datatypes::FieldRef;
+use arrow::datatypes::{DataType, Field, FieldRef};
 use courant_model::{
     Column, ColumnType, Columns,
     limits::{SQL_COLUMNS_MAX, SQL_DEPTH_MAX},
@@ -34,15 +34,18 @@ use crate::{
     decode::Decoder,
     error::{SqlError, plain},
     program::{Calculation, Form},
-    schema::{METADATA_NAMES, column_type_of},
+    schema::{METADATA_NAMES, column_type_of, field_of},
     stream::{
+        aggregate::rows::GroupRows,
         calculate::Calculate,
         operator::Operator,
         query::{Compiled, Input, Node, Spread, WindowColumns},
         relation::{QueryOptions, Relation, RelationKind},
-        scan::{Origins, Place, Scan, Source},
+        scan::{Origins, Place, Scan, Source, Tombstones},
         sink::Sink,
         state::RESULTS,
+        table::Table,
+        union::Union,
         window::Window,
     },
 };
@@ -106,6 +109,7 @@ impl<'a> Translator<'a> {
             }
             LogicalPlan::Projection(projection) => self.projection(projection, want),
             LogicalPlan::Filter(filter) => self.filter(filter, want),
+            LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Aggregate(aggregate) => aggregates::build(self, aggregate, want),
             LogicalPlan::EmptyRelation(_) => {
                 Err(SqlError::new("the SELECT reads no table").remedy("write FROM and a topic"))
@@ -149,16 +153,14 @@ impl<'a> Translator<'a> {
         }
         let name = scan.table_name.to_string();
         let input = self.input(&name)?;
-        let relation = self.inputs[input].relation;
-        if relation.kind == RelationKind::Table {
-            return Err(SqlError::new(format!("{name:?} is a table, which views do not read yet"))
-                .remedy("read it as a stream"));
-        }
-        let _ = want;
-        let fields = scan.projected_schema.fields().iter().cloned().collect::<Vec<_>>();
+        let mut fields = scan.projected_schema.fields().iter().cloned().collect::<Vec<_>>();
+        let key = self.key_of(input, &mut fields)?;
         let columns = fields.iter().map(|field| self.origin_of(input, field)).collect();
-        let node = self.next();
-        self.add(Scan { id: node, words: format!("{name}: a stream") }, &[]);
+        let (node, changes) = match &key {
+            None => (self.add_stream(&name), Changes::Append),
+            Some(_) if want == Want::Versions => (self.add_stream(&name), Changes::Versions),
+            Some(key) => (self.add_table(&name, &fields, key)?, Changes::Retractions),
+        };
         self.inputs[input].places.push(Place { node, columns });
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         Ok(Shape {
@@ -168,11 +170,108 @@ impl<'a> Translator<'a> {
             lineage: names.iter().cloned().map(Some).collect(),
             fields,
             names,
-            changes: Changes::Append,
-            key: None,
+            changes,
+            key,
             window: None,
             delay: 0,
             inputs: vec![input],
+        })
+    }
+
+    /// Where the columns stand that identify a row, if the relation is a table; those that the
+    /// query does not use are added.
+    fn key_of(
+        &self,
+        input: usize,
+        fields: &mut Vec<FieldRef>,
+    ) -> Result<Option<Vec<usize>>, SqlError> {
+        let Reading { name: topic, relation, .. } = &self.inputs[input];
+        if relation.kind == RelationKind::Stream {
+            return Ok(None);
+        }
+        let of_record = [METADATA_NAMES[0].to_owned()];
+        let names = if relation.key.is_empty() { &of_record[..] } else { &relation.key };
+        let place = |name: &String| {
+            if let Some(place) = fields.iter().position(|field| field.name() == name) {
+                return Ok(place);
+            }
+            let field = match relation.columns.get(name) {
+                Some(column) => field_of(name, &column.column_type),
+                None if *name == METADATA_NAMES[0] => Field::new(name, DataType::Utf8, true),
+                None => {
+                    return Err(SqlError::new(format!(
+                        "{topic:?} has no column {name:?} for its key"
+                    )));
+                }
+            };
+            fields.push(Arc::new(field));
+            Ok(fields.len() - 1)
+        };
+        names.iter().map(place).collect::<Result<_, _>>().map(Some)
+    }
+
+    fn add_stream(&mut self, name: &str) -> usize {
+        let node = self.next();
+        self.add(Scan { id: node, words: name.to_owned() }, &[])
+    }
+
+    fn add_table(
+        &mut self,
+        name: &str,
+        fields: &[FieldRef],
+        key: &[usize],
+    ) -> Result<usize, SqlError> {
+        let types: Vec<DataType> = fields.iter().map(|field| field.data_type().clone()).collect();
+        let rows = GroupRows::new(&types, &[]).map_err(|error| {
+            SqlError::new(format!("rows of {name:?} cannot be kept: {}", plain(&error.into())))
+        })?;
+        let key_type = |place: &usize| {
+            let column_type = column_type_of(&fields[*place], true);
+            (column_type.expect("a relation's columns have column types"), *place)
+        };
+        let (node, table) = (self.next(), self.table());
+        let key = key.iter().map(key_type).collect();
+        Ok(self.add(Table { id: node, key, rows, table, words: name.to_owned() }, &[]))
+    }
+
+    fn union(&mut self, union: &datafusion_expr::Union) -> Result<Shape, SqlError> {
+        let inputs = union
+            .inputs
+            .iter()
+            .map(|input| self.build(input, Want::Retractions))
+            .collect::<Result<Vec<_>, _>>()?;
+        if inputs.iter().any(|input| input.changes != Changes::Append) {
+            return Err(SqlError::new("a view takes no UNION of results that still change")
+                .remedy("set emit: final, or write one view for each of them"));
+        }
+        let fields: Vec<FieldRef> = union.schema.fields().iter().cloned().collect();
+        let (node, columns) = (self.next(), fields.len());
+        let nodes: Vec<usize> = inputs.iter().map(|input| input.node).collect();
+        self.add(Union { id: node, inputs: nodes.clone(), columns }, &nodes);
+        let all = |place: usize| move |input: &Shape| input.verbatim[place];
+        let lineage = |place: usize| {
+            let first = inputs[0].lineage[place].clone()?;
+            inputs
+                .iter()
+                .all(|input| input.lineage[place].as_ref() == Some(&first))
+                .then_some(first)
+        };
+        let mut sources: Vec<usize> =
+            inputs.iter().flat_map(|input| input.inputs.clone()).collect();
+        sources.sort_unstable();
+        sources.dedup();
+        Ok(Shape {
+            node,
+            schema: Arc::clone(&union.schema),
+            names: fields.iter().map(|field| field.name().clone()).collect(),
+            verbatim: (0..columns).map(|place| inputs.iter().all(all(place))).collect(),
+            lineage: (0..columns).map(lineage).collect(),
+            fields,
+            changes: Changes::Append,
+            key: None,
+            window: None,
+            delay: inputs.iter().map(|input| input.delay).max().unwrap_or(0),
+            inputs: sources,
         })
     }
 
@@ -439,11 +538,20 @@ fn source(reading: &mut Reading<'_>) -> Result<Source, SqlError> {
         .filter(|(index, _)| reading.used.contains(index))
         .map(|(_, column)| column.clone())
         .collect();
+    let tombstones = (relation.kind == RelationKind::Table).then(|| Tombstones {
+        decoder: Decoder::new(&columns.iter().map(optional).collect()),
+        key: relation.key.iter().filter_map(|name| columns.get(name).cloned()).collect(),
+    });
     Ok(Source {
         decoder: Decoder::new(&columns),
+        tombstones,
         event_time: event_time.map(place),
         places: std::mem::take(&mut reading.places),
     })
+}
+
+fn optional(column: &Column) -> Column {
+    Column { required: false, ..column.clone() }
 }
 
 fn event_time(reading: &Reading<'_>, name: &str) -> Result<usize, SqlError> {
@@ -505,7 +613,6 @@ fn unsupported(plan: &LogicalPlan) -> SqlError {
         LogicalPlan::Values(_) => ("VALUES", "select from a topic"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "select from a topic"),
         LogicalPlan::Unnest(_) => ("UNNEST", "use a `split` step in a pipeline"),
-        LogicalPlan::Union(_) => ("UNION", "write one view for each relation"),
         _ => ("query of this kind", "see docs/views.md for what there is"),
     };
     SqlError::new(format!("a view takes no {what}")).remedy(remedy)
