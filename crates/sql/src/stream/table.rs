@@ -34,8 +34,9 @@ impl Operator for Table {
         let (mut values, mut facts) = (Vec::new(), Vec::new());
         for (key, row) in &last {
             let Some(value) = run.state.get(self.table, key)? else { continue };
-            let Age { time, origin } = Age::read(&value)?;
-            facts.push(Fact { gone: true, time, origin, ..delta.facts[*row] });
+            let fact = delta.facts[*row];
+            let Age { time, origin } = Age::of(&fact).with(Age::read(&value)?);
+            facts.push(Fact { gone: true, time, origin, ..fact });
             values.push(value);
         }
         let mut told = self.former(&values, facts)?;

@@ -131,10 +131,10 @@ impl Sliding {
             return Ok(Delta::nothing());
         }
         let by_pane = self.by_pane(input, rows);
-        self.add(input, &by_pane, run)?;
+        let former = self.add(input, &by_pane, run)?;
         let spans = spans(&by_pane);
         let panes = self.load(&spans, run)?;
-        let windows = self.changed(input, &by_pane, &panes);
+        let windows = self.changed(input, &by_pane, &former, &panes);
         if self.grouping.tells == Tells::Final {
             for (key, end) in windows.keys() {
                 run.state.put(self.pending, &pending_key(key, *end), vec![1]);
@@ -156,13 +156,13 @@ impl Sliding {
         by_pane
     }
 
-    /// Stores the rows in their panes.
+    /// Stores the rows in their panes; answers which of these were there, ascending.
     fn add(
         &self,
         input: &Input,
         by_pane: &IndexMap<WindowId, Vec<usize>>,
         run: &mut Run<'_>,
-    ) -> Result<(), StateError> {
+    ) -> Result<Vec<usize>, StateError> {
         let (mut facts, mut values, mut stored, mut rows) =
             (Vec::new(), Vec::new(), Stored::default(), Vec::new());
         for (pane, ((key, instant), members)) in by_pane.iter().enumerate() {
@@ -201,7 +201,8 @@ impl Sliding {
                 let end = self.last_end(*instant);
                 run.state.put(self.pending, &pending_key(key, end), vec![1]);
             })
-            .map_err(StateError::broken)
+            .map_err(StateError::broken)?;
+        Ok(stored.groups)
     }
 
     /// The panes of each key that windows of the spans' instants may hold.
@@ -233,11 +234,13 @@ impl Sliding {
         &self,
         input: &Input,
         by_pane: &IndexMap<WindowId, Vec<usize>>,
+        former: &[usize],
         panes: &Panes,
     ) -> IndexMap<WindowId, Fact> {
         let mut windows = IndexMap::new();
-        for ((key, instant), rows) in by_pane {
-            let ends = self.ends(*instant, &panes.places[key]);
+        for (pane, ((key, instant), rows)) in by_pane.iter().enumerate() {
+            let is_new = former.binary_search(&pane).is_err();
+            let ends = self.ends(*instant, is_new, &panes.places[key]);
             for row in rows {
                 let fact = input.facts[*row];
                 let closed = self.closed_at(&fact);
@@ -249,8 +252,9 @@ impl Sliding {
         windows
     }
 
-    /// Ends of the windows that a row at the instant changes or brings about, ascending.
-    fn ends(&self, instant: i64, panes: &BTreeMap<i64, usize>) -> BTreeSet<i64> {
+    /// Ends of the windows that a row at the instant, which may be new, changes or brings
+    /// about, ascending.
+    fn ends(&self, instant: i64, is_new: bool, panes: &BTreeMap<i64, usize>) -> BTreeSet<i64> {
         let mut ends = BTreeSet::new();
         // Windows that end with a row from here on, this one's among them.
         let until = instant.saturating_add(self.width);
@@ -258,9 +262,11 @@ impl Sliding {
         // Windows that begin after a former row and reach here.
         let after = instant.saturating_sub(self.width).saturating_sub(INSTANT);
         ends.extend(panes.range(after..instant).map(|(before, _)| self.last_end(*before)));
-        // The window that begins after this row, if it holds any.
+        // The window that begins after this row, if it holds any; a former row of the instant,
+        // or one at the window's end, has brought it about.
         let own = self.last_end(instant);
-        if panes.range(instant + INSTANT..=own).next().is_some() {
+        let is_told = !is_new || panes.contains_key(&own);
+        if !is_told && panes.range(instant + INSTANT..own).next().is_some() {
             ends.insert(own);
         }
         ends

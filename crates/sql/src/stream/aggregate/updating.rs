@@ -57,7 +57,7 @@ struct Changed {
     /// The group of each row.
     of_row: Vec<usize>,
     /// What was stored of the groups that were there.
-    old: Vec<(usize, Age, Bytes)>,
+    old: Vec<(usize, Bytes)>,
 }
 
 /// Rows of a group and how often each occurs.
@@ -118,7 +118,7 @@ impl Updating {
             let fact = &mut changed.facts[group];
             let both = Age::of(fact).with(age);
             (fact.time, fact.origin) = (both.time, both.origin);
-            changed.old.push((group, age, value));
+            changed.old.push((group, value));
         }
         Ok(changed)
     }
@@ -192,7 +192,7 @@ impl Updating {
         let kept = Groups { keys: groups.keys.clone(), states: Vec::new() };
         self.store(&kept, changed, &left, run)?;
         let new = self.grouping.results(&groups, &[], changed.facts.clone())?;
-        let there = positions(changed.old.iter().map(|(group, ..)| *group));
+        let there = positions(changed.old.iter().map(|(group, _)| *group));
         let of_old =
             |arrays: &Vec<ArrayRef>| arrays.iter().map(|array| pick(array, &there)).collect();
         let old = Groups {
@@ -210,7 +210,7 @@ impl Updating {
         run: &mut Run<'_>,
     ) -> Result<Vec<Members>, StateError> {
         let mut all: Vec<Members> = vec![Members::new(); changed.keys.len()];
-        for (group, ..) in &changed.old {
+        for (group, _) in &changed.old {
             let key = &changed.keys[*group];
             let mut to = key.clone();
             to.extend_from_slice(&[u8::MAX; 32]);
@@ -246,9 +246,9 @@ impl Updating {
         if changed.old.is_empty() {
             return Ok(Stored::default());
         }
-        let values: Vec<Bytes> = changed.old.iter().map(|(.., value)| value.clone()).collect();
+        let values: Vec<Bytes> = changed.old.iter().map(|(_, value)| value.clone()).collect();
         let states = self.grouping.rows.read(&values).map_err(StateError::broken)?.states;
-        Ok(Stored { states, groups: changed.old.iter().map(|(group, ..)| *group).collect() })
+        Ok(Stored { states, groups: changed.old.iter().map(|(group, _)| *group).collect() })
     }
 
     fn keys(&self, input: &Input, changed: &Changed) -> Vec<ArrayRef> {
@@ -258,7 +258,7 @@ impl Updating {
     }
 
     fn keys_of_old(&self, groups: &Groups, changed: &Changed) -> Vec<ArrayRef> {
-        let there = positions(changed.old.iter().map(|(group, ..)| *group));
+        let there = positions(changed.old.iter().map(|(group, _)| *group));
         groups.keys.iter().map(|array| pick(array, &there)).collect()
     }
 
@@ -289,10 +289,9 @@ impl Updating {
     ) -> Result<Delta, StateError> {
         let mut told = Delta::nothing();
         if !changed.old.is_empty() {
-            let facts = changed.old.iter().map(|(group, age, _)| {
-                let fact = changed.facts[*group];
-                Fact { gone: true, time: age.time, origin: age.origin, ..fact }
-            });
+            // Gone at the time of what made them go.
+            let facts =
+                changed.old.iter().map(|(group, _)| Fact { gone: true, ..changed.facts[*group] });
             let gone = self.grouping.results(old, &[], facts.collect())?;
             let wanted = (0..changed.old.len()).filter(|place| {
                 self.grouping.tells == Tells::OldAndNew || !left[changed.old[*place].0]
