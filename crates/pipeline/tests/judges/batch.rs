@@ -26,13 +26,22 @@ const GRACE: i64 = 500;
 const TOTALS: &str = "count(*) AS count, sum(v) AS sum, avg(v) AS average, min(v) AS least, \
                       max(v) AS largest, count(DISTINCT v) AS different";
 
+/// How far a record is behind the newest one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Disorder {
+    /// Anything around the edge of being late.
+    Any,
+    /// In bursts of each key; on time, or more than a burst late.
+    Bursts,
+}
+
 #[test]
 fn tumbling_windows_end_as_a_batch_query_says() {
     let sql = format!(
         "SELECT k, ts / 5000 * 5000 AS start, ts / 5000 * 5000 + 5000 AS end, {TOTALS} \
          FROM events WHERE ts / 5000 * 5000 + 5000 + {GRACE} > watermark GROUP BY 1, 2"
     );
-    compare("tumble(INTERVAL '5 seconds')", &sql);
+    compare("tumble(INTERVAL '5 seconds')", Disorder::Any, &sql);
 }
 
 #[test]
@@ -43,12 +52,39 @@ fn hopping_windows_end_as_a_batch_query_says() {
          SELECT k, start, start + 5000 AS end, {TOTALS} FROM windows \
          WHERE start + 5000 > ts AND start + 5000 + {GRACE} > watermark GROUP BY 1, 2"
     );
-    compare("hop(INTERVAL '1500 milliseconds', INTERVAL '5 seconds')", &sql);
+    compare("hop(INTERVAL '1500 milliseconds', INTERVAL '5 seconds')", Disorder::Any, &sql);
+}
+
+#[test]
+fn sliding_windows_end_as_a_batch_query_says() {
+    let sql = format!(
+        "WITH timely AS (SELECT * FROM events WHERE ts + 50 + {GRACE} >= watermark), \
+         windows AS (SELECT k, ts - 50 AS start FROM timely WHERE ts + {GRACE} >= watermark \
+           UNION SELECT k, ts + 1 FROM timely) \
+         SELECT w.k, start, start + 50 AS end, {TOTALS} \
+         FROM windows w JOIN events e ON e.k = w.k AND e.ts BETWEEN start AND start + 50 \
+           AND start + 50 + {GRACE} >= watermark \
+         GROUP BY 1, 2"
+    );
+    compare("sliding(INTERVAL '50 milliseconds')", Disorder::Any, &sql);
+}
+
+#[test]
+fn sessions_end_as_a_batch_query_says() {
+    let sql = format!(
+        "WITH timely AS (SELECT * FROM events WHERE ts + 20 + {GRACE} > watermark), \
+         steps AS (SELECT *, ts - lag(ts) OVER (PARTITION BY k ORDER BY ts) AS step FROM timely), \
+         sessions AS (SELECT *, sum(step IS NULL OR step > 20) \
+           OVER (PARTITION BY k ORDER BY ts ROWS UNBOUNDED PRECEDING) AS session FROM steps) \
+         SELECT k, min(ts) AS start, max(ts) + 20 AS end, {TOTALS} \
+         FROM sessions GROUP BY k, session"
+    );
+    compare("session(INTERVAL '20 milliseconds')", Disorder::Bursts, &sql);
 }
 
 /// Runs the records through the window in both emit modes, and through SQLite.
-fn compare(window: &str, sql: &str) {
-    let events = events();
+fn compare(window: &str, disorder: Disorder, sql: &str) {
+    let events = events(disorder);
     let expected = batch(&events, sql);
     assert!(expected.len() > 100, "{} windows", expected.len());
     for emit in [Emit::Changes, Emit::Final] {
@@ -150,11 +186,12 @@ fn load(database: &Connection, events: &[Event]) {
         let row = params![event.key, value, event.timestamp, largest - LATENESS];
         insert.execute(row).expect("a row");
     }
+    database.execute_batch("CREATE INDEX by_key ON events (k, ts)").expect("an index");
     database.execute_batch("COMMIT").expect("it commits");
 }
 
 /// Records, one a millisecond.
-fn events() -> Vec<Event> {
+fn events(disorder: Disorder) -> Vec<Event> {
     let count = setting("COURANT_VIEWS_RECORDS", 20_000);
     let mut random = Random::from_seed(setting("COURANT_VIEWS_SEED", 1).unsigned_abs());
     let mut events: Vec<Event> = Vec::new();
@@ -164,7 +201,10 @@ fn events() -> Vec<Event> {
             events.push(again);
             continue;
         }
-        let (key, timestamp) = (random.below(40), BEGIN + at - behind(&mut random));
+        let (key, timestamp) = match disorder {
+            Disorder::Any => (random.below(40), BEGIN + at - behind(&mut random)),
+            Disorder::Bursts => burst(&mut random, BEGIN + at),
+        };
         let value = Some(random.below(1_000).into());
         events.push(Event { input: "events", key: format!("key-{key}"), value, timestamp });
     }
@@ -178,4 +218,15 @@ fn behind(random: &mut Random) -> i64 {
         50..97 => random.below(2_000),
         _ => random.below(60_000),
     }
+}
+
+/// A key that is in its burst at this time, and a time within lateness and grace; or one whole
+/// rounds of bursts ago.
+fn burst(random: &mut Random, now: i64) -> (i64, i64) {
+    const BURST: i64 = 500;
+    const TURNS: i64 = 20;
+    let key = random.below(10) * TURNS + now / BURST % TURNS;
+    let behind = random.below(LATENESS + GRACE).min(now % BURST);
+    let ago = if random.percent(3) { (1 + random.below(3)) * TURNS * BURST } else { 0 };
+    (key, now - behind - ago)
 }
