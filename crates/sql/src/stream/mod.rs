@@ -14,6 +14,7 @@ mod age;
 mod aggregate;
 mod calculate;
 mod delta;
+mod join;
 mod key;
 mod operator;
 mod plan;

@@ -133,7 +133,7 @@ pub(super) fn build(
 }
 
 /// The column of the relation, or the expression, by which rows are spread.
-fn told_key(key: &Expr, input: &Shape) -> String {
+pub(super) fn told_key(key: &Expr, input: &Shape) -> String {
     let lineage = input.place_of(key).and_then(|place| input.lineage[place].clone());
     lineage.unwrap_or_else(|| key.human_display().to_string())
 }
@@ -219,6 +219,7 @@ fn shape(
             Tells::Final => Changes::Append,
         },
         key: Some(key),
+        time: None,
         window: window.map(|((start, end), window)| WindowShape {
             start,
             end,

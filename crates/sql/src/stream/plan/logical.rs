@@ -1,7 +1,8 @@
 //! A parsed query to DataFusion's logical plan: names resolved, types coerced, simplified.
 //!
 //! Of the optimiser's rules only those run that hold for rows that never end: they simplify
-//! expressions, make DISTINCT a GROUP BY, and read no column that nobody uses.
+//! expressions, make DISTINCT a GROUP BY, find the keys of joins, and read no column that nobody
+//! uses.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,6 +12,7 @@ use datafusion_expr::{Expr, LogicalPlan, simplify::SimplifyContext};
 use datafusion_optimizer::{
     Optimizer, OptimizerContext, OptimizerRule,
     analyzer::Analyzer,
+    extract_equijoin_predicate::ExtractEquijoinPredicate,
     optimize_projections::OptimizeProjections,
     replace_distinct_aggregate::ReplaceDistinctWithAggregate,
     simplify_expressions::{ExprSimplifier, SimplifyExpressions},
@@ -75,6 +77,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
         Arc::new(OptimizeProjections::new()),
     ]
 }

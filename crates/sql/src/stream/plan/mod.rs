@@ -2,10 +2,11 @@
 //!
 //! `text` parses and takes the windows out; `logical` plans with DataFusion, which knows our
 //! relations and functions from `catalogue`; `translate` builds an operator for each node of
-//! that plan, with `aggregates` for GROUP BY. Nothing here runs on rows.
+//! that plan, with `aggregates` for GROUP BY and `joins` for JOIN. Nothing here runs on rows.
 
 mod aggregates;
 mod catalogue;
+mod joins;
 mod logical;
 mod shape;
 mod text;

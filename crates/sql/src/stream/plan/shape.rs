@@ -24,6 +24,8 @@ pub(super) struct Shape {
     /// Columns that identify a row, the window's last; `None`: nothing does.
     pub(super) key: Option<Vec<usize>>,
     pub(super) window: Option<WindowShape>,
+    /// The column that is a row's event time.
+    pub(super) time: Option<usize>,
     /// How much the event time of a row may be behind the watermark at which it comes.
     pub(super) delay: i64,
     /// Inputs that lead here.

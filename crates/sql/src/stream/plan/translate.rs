@@ -24,6 +24,7 @@ use datafusion_physical_expr::{PhysicalExpr, expressions};
 use super::{
     aggregates,
     catalogue::is_relation,
+    joins,
     shape::{Changes, Shape},
 };
 use crate::{
@@ -110,6 +111,7 @@ impl<'a> Translator<'a> {
             LogicalPlan::Projection(projection) => self.projection(projection, want),
             LogicalPlan::Filter(filter) => self.filter(filter, want),
             LogicalPlan::Union(union) => self.union(union),
+            LogicalPlan::Join(join) => joins::build(self, join),
             LogicalPlan::Aggregate(aggregate) => aggregates::build(self, aggregate, want),
             LogicalPlan::EmptyRelation(_) => {
                 Err(SqlError::new("the SELECT reads no table").remedy("write FROM and a topic"))
@@ -162,6 +164,8 @@ impl<'a> Translator<'a> {
             Some(key) => (self.add_table(&name, &fields, key)?, Changes::Retractions),
         };
         self.inputs[input].places.push(Place { node, columns });
+        let time = self.inputs[input].relation.event_time.as_deref().unwrap_or(METADATA_NAMES[4]);
+        let time = fields.iter().position(|field| field.name() == time);
         let names: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
         Ok(Shape {
             node,
@@ -173,6 +177,7 @@ impl<'a> Translator<'a> {
             changes,
             key,
             window: None,
+            time,
             delay: 0,
             inputs: vec![input],
         })
@@ -270,6 +275,7 @@ impl<'a> Translator<'a> {
             changes: Changes::Append,
             key: None,
             window: None,
+            time: None,
             delay: inputs.iter().map(|input| input.delay).max().unwrap_or(0),
             inputs: sources,
         })
@@ -338,6 +344,8 @@ impl<'a> Translator<'a> {
             columns.add(&input, expression, field)?;
         }
         let kept = columns.keep(&input);
+        let time =
+            input.time.and_then(|time| columns.sources.iter().position(|of| *of == Some(time)));
         let filter = condition.map(|condition| checked_physical(condition, &input)).transpose()?;
         let words = words(condition, results);
         let node = self.next();
@@ -365,6 +373,7 @@ impl<'a> Translator<'a> {
             lineage: columns.lineage,
             key: input.key.map(|key| key.iter().map(|place| kept[place]).collect()),
             window,
+            time,
             ..input
         })
     }
@@ -605,7 +614,6 @@ fn unsupported(plan: &LogicalPlan) -> SqlError {
     let (what, remedy) = match plan {
         LogicalPlan::Sort(_) => ("ORDER BY", "the rows of a view are kept by their key"),
         LogicalPlan::Limit(_) => ("LIMIT", "number the rows with ROW_NUMBER() OVER (…)"),
-        LogicalPlan::Join(_) => ("JOIN", "write one view for each relation"),
         LogicalPlan::Window(_) => (
             "window function but ROW_NUMBER, filtered by its number",
             "select FROM (SELECT …, ROW_NUMBER() OVER (…) AS n FROM …) WHERE n <= 3",
