@@ -26,6 +26,7 @@ mod sink;
 mod state;
 mod table;
 mod task;
+mod top;
 mod union;
 mod watermark;
 mod window;

@@ -93,7 +93,7 @@ fn a_stream_joins_the_table_as_it_stands() {
     let mut bench = bench(sql, 0);
     let user = |city: &str| format!(r#"{{"id":"x","city":"{city}"}}"#);
     let click = click("a", "x");
-    let mut ask = |bench: &mut Bench| shown(&bench.push(0, &[("k", &click, 0)]).changes);
+    let ask = |bench: &mut Bench| shown(&bench.push(0, &[("k", &click, 0)]).changes);
     assert_eq!(ask(&mut bench), [r#"{"page":"a","city":null}"#]);
     assert!(bench.push(1, &[("x", &user("Oslo"), 0)]).changes.is_empty());
     assert_eq!(ask(&mut bench), [r#"{"page":"a","city":"Oslo"}"#]);
@@ -140,8 +140,11 @@ fn joins_without_an_end_are_refused() {
     );
 }
 
-/// Changes of the two tables by chance: which, key, and the row or nothing.
-fn table_changes() -> impl Strategy<Value = Vec<(usize, u8, Option<(u8, i64)>)>> {
+/// Which table, key, and the row or nothing.
+type TableChange = (usize, u8, Option<(u8, i64)>);
+
+/// Changes of the two tables by chance.
+fn table_changes() -> impl Strategy<Value = Vec<TableChange>> {
     let row = prop::option::weighted(0.8, (0..3_u8, 0..3_i64));
     prop::collection::vec((0..2_usize, 0..3_u8, row), 1..40)
 }

@@ -6,4 +6,5 @@ mod properties;
 mod sessions;
 mod support;
 mod tables;
+mod tops;
 mod windows;

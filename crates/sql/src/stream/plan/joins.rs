@@ -120,7 +120,7 @@ fn reach_of(join: &Plan, left: &Shape, right: &Shape) -> Option<[i64; 2]> {
         match op? {
             Operator::GtEq | Operator::Gt => least = least.max(Some(difference)),
             Operator::LtEq | Operator::Lt => {
-                most = Some(most.map_or(difference, |most: i64| most.min(difference)))
+                most = Some(most.map_or(difference, |most: i64| most.min(difference)));
             }
             Operator::Eq => (least, most) = (Some(difference), Some(difference)),
             _ => {}

@@ -2,7 +2,8 @@
 //!
 //! `text` parses and takes the windows out; `logical` plans with DataFusion, which knows our
 //! relations and functions from `catalogue`; `translate` builds an operator for each node of
-//! that plan, with `aggregates` for GROUP BY and `joins` for JOIN. Nothing here runs on rows.
+//! that plan, with `aggregates` for GROUP BY, `joins` for JOIN and
+//! `tops` for numbered rows. Nothing here runs on rows.
 
 mod aggregates;
 mod catalogue;
@@ -10,6 +11,7 @@ mod joins;
 mod logical;
 mod shape;
 mod text;
+mod tops;
 mod translate;
 
 use std::collections::BTreeMap;

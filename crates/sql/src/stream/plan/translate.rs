@@ -26,6 +26,7 @@ use super::{
     catalogue::is_relation,
     joins,
     shape::{Changes, Shape},
+    tops,
 };
 use crate::{
     compile::{
@@ -68,6 +69,8 @@ pub(super) struct Translator<'a> {
     nodes: Vec<Node>,
     inputs: Vec<Reading<'a>>,
     tables: u16,
+    /// How many rows of a partition the filter above lets pass.
+    row_limit: Option<usize>,
 }
 
 /// What is read of one relation.
@@ -94,6 +97,7 @@ pub(super) fn translate(
         nodes: Vec::new(),
         inputs: Vec::new(),
         tables: RESULTS,
+        row_limit: None,
     };
     let shape = translator.build(plan, Want::Versions)?;
     translator.finish(&shape)
@@ -112,6 +116,10 @@ impl<'a> Translator<'a> {
             LogicalPlan::Filter(filter) => self.filter(filter, want),
             LogicalPlan::Union(union) => self.union(union),
             LogicalPlan::Join(join) => joins::build(self, join),
+            LogicalPlan::Window(window) => {
+                let limit = self.row_limit.take();
+                tops::build(self, window, limit)
+            }
             LogicalPlan::Aggregate(aggregate) => aggregates::build(self, aggregate, want),
             LogicalPlan::EmptyRelation(_) => {
                 Err(SqlError::new("the SELECT reads no table").remedy("write FROM and a topic"))
@@ -321,12 +329,27 @@ impl<'a> Translator<'a> {
             LogicalPlan::Filter(filter) => (&filter.input, Some(&filter.predicate)),
             _ => (&projection.input, None),
         };
-        let input = self.build(input, want)?;
+        let input = match condition {
+            None => self.build(input, want)?,
+            Some(condition) => self.below_filter(condition, input, want)?,
+        };
         self.calculate(input, condition, &projection.expr, &projection.schema)
     }
 
+    /// Builds what a filter reads, which may be numbered rows.
+    fn below_filter(
+        &mut self,
+        condition: &Expr,
+        input: &LogicalPlan,
+        want: Want,
+    ) -> Result<Shape, SqlError> {
+        let limit = tops::limit_of(condition, input);
+        self.row_limit = limit.or(self.row_limit);
+        self.build(input, want)
+    }
+
     fn filter(&mut self, filter: &Filter, want: Want) -> Result<Shape, SqlError> {
-        let input = self.build(&filter.input, want)?;
+        let input = self.below_filter(&filter.predicate, &filter.input, want)?;
         let schema = Arc::clone(&input.schema);
         let columns: Vec<Expr> = schema.columns().into_iter().map(Expr::Column).collect();
         self.calculate(input, Some(&filter.predicate), &columns, &schema)
@@ -496,12 +519,7 @@ pub(super) fn refuse_nodes(expression: &Expr) -> Result<(), SqlError> {
                 SqlError::new("a view takes no subquery within an expression")
                     .remedy("join the relation instead"),
             ),
-            Expr::WindowFunction(_) => Some(
-                SqlError::new(
-                    "a view takes no window function but ROW_NUMBER, filtered by its number",
-                )
-                .remedy("aggregate by GROUP BY"),
-            ),
+            Expr::WindowFunction(_) => Some(tops::refused()),
             Expr::Placeholder(_) | Expr::ScalarVariable(_, _) => {
                 Some(SqlError::new("a view takes no parameters or variables"))
             }
@@ -614,10 +632,6 @@ fn unsupported(plan: &LogicalPlan) -> SqlError {
     let (what, remedy) = match plan {
         LogicalPlan::Sort(_) => ("ORDER BY", "the rows of a view are kept by their key"),
         LogicalPlan::Limit(_) => ("LIMIT", "number the rows with ROW_NUMBER() OVER (…)"),
-        LogicalPlan::Window(_) => (
-            "window function but ROW_NUMBER, filtered by its number",
-            "select FROM (SELECT …, ROW_NUMBER() OVER (…) AS n FROM …) WHERE n <= 3",
-        ),
         LogicalPlan::Values(_) => ("VALUES", "select from a topic"),
         LogicalPlan::RecursiveQuery(_) => ("WITH RECURSIVE", "select from a topic"),
         LogicalPlan::Unnest(_) => ("UNNEST", "use a `split` step in a pipeline"),
