@@ -149,8 +149,42 @@ pub const NEST_ROWS_DEFAULT: usize = 2_000_000;
 /// crashed can repeat. They take 2 MB.
 pub const NEST_TRANSACTIONS_KEPT: usize = 65_536;
 
-/// Bytes of the block cache of the engine's own state; it is read on start only.
-pub const STATE_CACHE_BYTES: u64 = 4 * 1024 * 1024;
+/// Bytes of the block cache of the engine's own state: the steps' memory is read on start
+/// only, tables of views whenever a key is in neither of their caches.
+pub const STATE_CACHE_BYTES: u64 = 16 * 1024 * 1024;
+
+/// Bytes of the memtable of the views' tables.
+pub const VIEW_MEMTABLE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+
+/// Bytes of entries that one partition of a view keeps at hand beside its changes.
+pub const VIEW_CACHE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Bytes of changes that one partition of a view gathers; more ask for a checkpoint.
+pub const VIEW_CHANGES_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Bytes of staged changes of a view that stand under one key.
+pub const VIEW_STAGED_CHUNK_BYTES: usize = 1024 * 1024;
+
+/// Results that one partition of a view looks at in a checkpoint, to remove those whose
+/// time is over: often enough that a store does not grow while it is written.
+pub const VIEW_SWEPT_RESULTS: usize = 1_000;
+
+/// How long a topic may be silent before a view that reads several goes on without it,
+/// unless set.
+pub const VIEW_IDLE_MS_DEFAULT: u64 = 10_000;
+
+/// How long closed windows stay in a view's store, unless set.
+pub const VIEW_KEEP_MS_DEFAULT: u64 = 3_600_000;
+
+/// Changes of a view that wait for one of its watchers; one that falls further behind is
+/// told that it missed some.
+pub const VIEW_WATCH_CHANGES: usize = 4_096;
+
+/// Results that one question to a view's store answers at most.
+pub const VIEW_SCAN_LIMIT_MAX: usize = 10_000;
+
+/// Results that a question to a view looks at while it holds up the view's task.
+pub const VIEW_SCAN_PIECE: usize = 1_000;
 
 /// How long dead letters are kept, unless their topic is declared: long enough for
 /// somebody to come back from leave.

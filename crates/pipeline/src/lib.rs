@@ -18,6 +18,7 @@ pub mod runtime;
 pub mod sinks;
 pub mod steps;
 pub mod template;
+mod view;
 
 #[cfg(test)]
 mod testing;

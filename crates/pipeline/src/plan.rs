@@ -23,12 +23,14 @@ mod graph;
 mod lookup;
 mod nest;
 mod print;
+mod view;
 
 pub use channel::{ChannelEvents, ChannelPattern, ChannelPatternError, ChannelPlan};
 pub use graph::{EdgeKind, Graph, GraphEdge, GraphNode, NodeKind, graph};
 pub use lookup::{LookupPlan, LookupSource, OnMissing, Remember};
 pub use nest::{NestJoin, NestKind, NestPlan, NestRelation, NestSort, NestTable};
 pub use print::print;
+pub use view::{ViewEmit, ViewInput, ViewPlan};
 
 /// A whole file, ready to run.
 #[derive(Debug, Clone)]
@@ -48,6 +50,7 @@ pub struct Plan {
     pub topics: IndexMap<TopicName, TopicPlan>,
     pub sources: IndexMap<String, SourcePlan>,
     pub pipelines: IndexMap<String, PipelinePlan>,
+    pub views: IndexMap<String, ViewPlan>,
     /// By path, as axum and matchit write them: `/messages/{id}`.
     pub endpoints: IndexMap<String, EndpointPlan>,
     /// By name, with the fields that stand in it: `orders.{customerNumber}`.
@@ -70,6 +73,7 @@ impl Plan {
             topics: IndexMap::new(),
             sources: IndexMap::new(),
             pipelines: IndexMap::new(),
+            views: IndexMap::new(),
             endpoints: IndexMap::new(),
             channels: IndexMap::new(),
             tests: Vec::new(),

@@ -14,107 +14,130 @@ use super::{
     report::{At, Report},
     sources::ReadSource,
     topics::Topics,
+    views::ReadView,
 };
-use crate::plan::{Destination, PipelinePlan, StepPlan, TargetPlan};
+use crate::plan::{StepPlan, TargetPlan};
 
 /// Notes everything that is wrong between entries.
 pub(super) fn across(
     topics: &Topics,
     sources: &IndexMap<String, ReadSource<'_>>,
     pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    views: &IndexMap<String, ReadView<'_>>,
     endpoints: &IndexMap<String, ReadEndpoint<'_>>,
     report: &mut Report,
 ) {
-    groups(pipelines, report);
-    loops(pipelines, report);
+    let readers = readers(pipelines, views);
+    groups(&readers, report);
+    loops(&readers, report);
     tables(pipelines, report);
     nests(topics, pipelines, report);
     routes(sources, endpoints, report);
 }
 
+/// A pipeline or a view: what it reads and writes.
+struct Reader<'a> {
+    kind: &'static str,
+    name: &'a str,
+    at: &'a At<'a>,
+    group: &'a str,
+    from: Vec<&'a TopicName>,
+    to: Vec<&'a TopicName>,
+    dead_letters: &'a TopicName,
+}
+
+fn readers<'a>(
+    pipelines: &'a IndexMap<String, ReadPipeline<'_>>,
+    views: &'a IndexMap<String, ReadView<'_>>,
+) -> Vec<Reader<'a>> {
+    let pipeline = |(name, read): (&'a String, &'a ReadPipeline<'_>)| Reader {
+        kind: "pipeline",
+        name,
+        at: &read.at,
+        group: &read.plan.group,
+        from: read.plan.from.iter().collect(),
+        to: read.plan.written_topics().collect(),
+        dead_letters: &read.plan.on_error.dead_letters,
+    };
+    let view = |(name, read): (&'a String, &'a ReadView<'_>)| Reader {
+        kind: "view",
+        name,
+        at: &read.at,
+        group: &read.plan.group,
+        from: read.plan.read_topics().collect(),
+        to: read.plan.written_topics().collect(),
+        dead_letters: &read.plan.on_error.dead_letters,
+    };
+    pipelines.iter().map(pipeline).chain(views.iter().map(view)).collect()
+}
+
 /// Two pipelines of one group would share a topic's records instead of each seeing all.
-fn groups(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
-    let mut readers: HashMap<(&str, &TopicName), &str> = HashMap::new();
-    for (name, pipeline) in pipelines {
-        for topic in &pipeline.plan.from {
-            let group = pipeline.plan.group.as_str();
-            if let Some(other) = readers.insert((group, topic), name) {
-                let what = if other == name {
-                    format!("pipeline {name:?} reads topic {:?} twice", topic.as_str())
+fn groups(all: &[Reader<'_>], report: &mut Report) {
+    let mut readers: HashMap<(&str, &TopicName), &Reader<'_>> = HashMap::new();
+    for reader in all {
+        let Reader { kind, name, group, .. } = reader;
+        for topic in &reader.from {
+            if let Some(other) = readers.insert((group, topic), reader) {
+                let itself = std::ptr::eq(other, reader);
+                let what = if itself {
+                    format!("{kind} {name:?} reads topic {:?} twice", topic.as_str())
                 } else {
-                    format!(
-                        "pipelines {other:?} and {name:?} read topic {:?} in the same group {group:?}",
-                        topic.as_str()
-                    )
+                    let first = other.name;
+                    let who = match other.kind == *kind {
+                        true => format!("{kind}s {first:?} and {name:?}"),
+                        false => format!("{} {first:?} and {kind} {name:?}", other.kind),
+                    };
+                    let topic = topic.as_str();
+                    format!("{who} read topic {topic:?} in the same group {group:?}")
                 };
-                let at = pipeline.at.get("group").or_else(|| pipeline.at.get("from"));
-                let remedy = if other == name { "name it once" } else { "give one another group" };
-                report.at(&at.unwrap_or_else(|| pipeline.at.clone()), what, remedy);
+                let at = reader.at.get("group").or_else(|| reader.at.get("from"));
+                let remedy = if itself { "name it once" } else { "give one another group" };
+                report.at(&at.unwrap_or_else(|| reader.at.clone()), what, remedy);
             }
         }
     }
 }
 
 /// A record that comes back to the topic it came from would go round for ever.
-fn loops(pipelines: &IndexMap<String, ReadPipeline<'_>>, report: &mut Report) {
-    for (name, pipeline) in pipelines {
-        let dead_letters = &pipeline.plan.on_error.dead_letters;
-        if pipeline.plan.from.contains(dead_letters) {
+fn loops(all: &[Reader<'_>], report: &mut Report) {
+    for (index, reader) in all.iter().enumerate() {
+        let Reader { kind, name, dead_letters, .. } = reader;
+        if reader.from.contains(dead_letters) {
             let what = format!(
-                "pipeline {name:?} reads its own dead letters, topic {:?}",
+                "{kind} {name:?} reads its own dead letters, topic {:?}",
                 dead_letters.as_str()
             );
-            report.at(&pipeline.at, what, "send them to another topic");
+            report.at(reader.at, what, "send them to another topic");
         }
-        for start in &pipeline.plan.from {
-            if let Some(round) = way_back(start, name, pipelines) {
+        for start in &reader.from {
+            if let Some(round) = way_back(start, index, all) {
                 let what = format!("records of topic {:?} go round: {round}", start.as_str());
-                report.at(&pipeline.at, what, "write to a topic that does not lead back");
+                report.at(reader.at, what, "write to a topic that does not lead back");
             }
         }
     }
 }
 
-/// The way from a topic through a pipeline back to the topic, in words. Each loop is
-/// found once: at its first pipeline in the file.
-fn way_back(
-    start: &TopicName,
-    first: &str,
-    pipelines: &IndexMap<String, ReadPipeline<'_>>,
-) -> Option<String> {
-    let from = pipelines.get_index_of(first)?;
+/// The way from a topic through a reader back to the topic, in words. Each loop is
+/// found once: at its first reader in the file.
+fn way_back(start: &TopicName, first: usize, all: &[Reader<'_>]) -> Option<String> {
     let mut visited = vec![first];
-    let mut open = vec![(first, format!("{start} → {first}"))];
-    while let Some((name, way)) = open.pop() {
-        for topic in written(&pipelines[name].plan) {
+    let mut open = vec![(first, format!("{start} → {}", all[first].name))];
+    while let Some((reader, way)) = open.pop() {
+        for topic in &all[reader].to {
             let way = format!("{way} → {topic}");
-            if topic == start {
+            if *topic == start {
                 return Some(way);
             }
-            for (index, (next, pipeline)) in pipelines.iter().enumerate() {
-                let reads = pipeline.plan.from.contains(topic);
-                if reads && index > from && !visited.contains(&next.as_str()) {
+            for (next, other) in all.iter().enumerate().skip(first + 1) {
+                if other.from.contains(topic) && !visited.contains(&next) {
                     visited.push(next);
-                    open.push((next, format!("{way} → {next}")));
+                    open.push((next, format!("{way} → {}", other.name)));
                 }
             }
         }
     }
     None
-}
-
-/// Topics that a pipeline writes to by its targets and routes.
-fn written(plan: &PipelinePlan) -> impl Iterator<Item = &TopicName> {
-    let targets = plan.to.iter().filter_map(|target| match target {
-        TargetPlan::Topic { topic } => Some(topic),
-        _ => None,
-    });
-    let destinations = plan.steps.iter().flat_map(StepPlan::destinations);
-    let routed = destinations.filter_map(|destination| match destination {
-        Destination::Topic(topic) => Some(topic),
-        Destination::Next | Destination::Drop => None,
-    });
-    targets.chain(routed)
 }
 
 /// A key of a table holds either one document or fields, never both.

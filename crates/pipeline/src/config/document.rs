@@ -25,10 +25,8 @@ use super::{
 };
 
 /// Sections whose keys are names; everything else is a single value or a list.
-const SECTIONS: [&str; 6] = ["profiles", "topics", "sources", "pipelines", "endpoints", "channels"];
-
-/// Words of the map that this version does not read.
-const LATER: [(&str, &str); 1] = [("views", "continuous queries are not in this version")];
+const SECTIONS: [&str; 7] =
+    ["profiles", "topics", "sources", "pipelines", "views", "endpoints", "channels"];
 
 /// A file and its includes, merged.
 #[derive(Debug)]
@@ -99,22 +97,7 @@ impl Document {
     /// Reads what stands alone, and the shape of the rest.
     pub(super) fn head(&self, report: &mut Report) -> Option<Head> {
         let at = self.at();
-        let later: Vec<At<'_>> = LATER
-            .iter()
-            .filter_map(|(key, why)| {
-                let found = at.get(key)?;
-                report.at(&found, format!("{key:?} is not supported: {why}"), "leave it out");
-                Some(found)
-            })
-            .collect();
-        let file: FileYaml = if later.is_empty() {
-            report.read(&at)?
-        } else {
-            let Yaml::Map(entries) = &self.root.yaml else { return None };
-            let known = |entry: &&Entry| LATER.iter().all(|(key, _)| *key != entry.key);
-            let yaml = Yaml::Map(entries.iter().filter(known).cloned().collect());
-            report.read(&At::root(&Node { yaml, ..self.root.clone() }))?
-        };
+        let file: FileYaml = report.read(&at)?;
         let missing = |key: &str, add: &str, report: &mut Report| {
             report.at(&at, format!("missing key {key:?}"), add);
         };

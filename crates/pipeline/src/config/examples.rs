@@ -146,6 +146,23 @@ pub(super) const TARGETS: [(&str, &str, &str); 3] = [
     ),
 ];
 
+pub(super) const VIEWS: &str = r#"
+topics:
+  visits:
+    columns: { name: string, user: string, date: timestamp, duration: int64 }
+    event_time: date
+    lateness: 500ms
+views:
+  visits_by_page:
+    sql: |
+      SELECT name, count(*) AS visits, avg(duration) AS average
+      FROM visits
+      GROUP BY name, hop(INTERVAL '1 second', INTERVAL '5 seconds')
+    to: visits.counted
+    grace: 2s
+    late: visits.late
+"#;
+
 /// Shown here, loaded as part of [`WHOLE`].
 pub(super) const ENDPOINTS: &str = r#"
 endpoints:

@@ -35,6 +35,7 @@ mod tests_file;
 pub(crate) mod texts;
 mod topics;
 mod variables;
+mod views;
 
 use document::Document;
 pub use reference::reference;
@@ -134,6 +135,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
     let base = path.parent().unwrap_or_else(|| Path::new(""));
     let mut topics = topics::read(&document, report);
     let sources = sources::read(&document, &profile, options.connectors, &mut topics, report);
+    views::note_topics(&document, &profile, &mut topics);
     let pipelines = pipelines::read(
         &pipelines::Given {
             document: &document,
@@ -144,9 +146,10 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         &mut topics,
         report,
     );
+    let views = views::read(&document, &profile, &mut topics, report);
     let endpoints = endpoints::read(&document, &profile, &pipelines, report);
     let channels = channels::read(&document, &profile, &pipelines, report);
-    checks::across(&topics, &sources, &pipelines, &endpoints, report);
+    checks::across(&topics, &sources, &pipelines, &views, &endpoints, report);
     let head = head?;
     Some(Plan {
         name: head.name,
@@ -159,6 +162,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         topics: topics.into_plans(),
         sources: sources.into_iter().map(|(name, source)| (name, source.plan)).collect(),
         pipelines: pipelines.into_iter().map(|(name, pipeline)| (name, pipeline.plan)).collect(),
+        views: views.into_iter().map(|(name, view)| (name, view.plan)).collect(),
         endpoints: endpoints.into_iter().map(|(path, endpoint)| (path, endpoint.plan)).collect(),
         channels,
         tests: head.tests,

@@ -64,6 +64,7 @@ impl<'a> Page<'a> {
         for kind in &connectors.sinks {
             self.connector("sink", &kind.about)?;
         }
+        self.section("views", "View", examples::VIEWS)?;
         self.section("endpoints", "", examples::ENDPOINTS)?;
         for (name, definition) in [("history", "HistoryEndpoint"), ("cache", "CacheEndpoint")] {
             writeln!(self.out, "\n### Endpoint over the `{name}`\n")?;

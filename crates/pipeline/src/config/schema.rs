@@ -11,6 +11,7 @@ use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
     HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, LookupYaml, NestYaml, PipelineYaml,
     ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
+    ViewYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -39,6 +40,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     });
     parts.of::<SourceYaml>();
     parts.of::<PipelineYaml>();
+    parts.of::<ViewYaml>();
     parts.of::<ChannelYaml>();
     let mut root = parts.generator.into_root_schema_for::<FileYaml>().to_value();
     let mut definitions = take_definitions(&mut root);
@@ -77,6 +79,7 @@ pub fn schema(connectors: &Connectors) -> Value {
     for (section, item) in [
         ("sources", "SourceYaml"),
         ("pipelines", "PipelineYaml"),
+        ("views", "ViewYaml"),
         ("endpoints", "Endpoint"),
         ("channels", "ChannelYaml"),
     ] {

@@ -46,7 +46,7 @@ fn known<'a>(
     flow.columns.as_ref()
 }
 
-fn tell(error: &SqlError, at: &At<'_>, report: &mut Report) {
+pub(super) fn tell(error: &SqlError, at: &At<'_>, report: &mut Report) {
     let place = match error.line {
         0 => at.spot.place(),
         line => at.node.place_within(line, error.column),

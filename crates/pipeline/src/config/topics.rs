@@ -5,7 +5,7 @@
 
 use courant_log::TopicSettings;
 use courant_model::{
-    ByteSize, Column, Columns, TopicName,
+    ByteSize, Column, Columns, Span, TopicName,
     limits::{MESSAGE_BYTES_MAX, TOPICS_MAX},
 };
 use indexmap::{IndexMap, IndexSet};
@@ -14,8 +14,9 @@ use super::{
     document::Document,
     format::{self, TopicYaml},
     report::{At, Report},
+    views,
 };
-use crate::plan::TopicPlan;
+use crate::plan::{TopicPlan, ViewPlan};
 
 /// The topics of a file.
 #[derive(Debug, Default)]
@@ -23,6 +24,27 @@ pub(super) struct Topics {
     plans: IndexMap<TopicName, TopicPlan>,
     /// Topics that something in the file writes to.
     written: IndexSet<TopicName>,
+    /// What views want to know of declared topics.
+    relations: IndexMap<TopicName, ReadAs>,
+}
+
+/// How views read a topic.
+#[derive(Debug, Clone, Default)]
+struct ReadAs {
+    is_table: bool,
+    /// Columns that make the record's key, where that is known.
+    key: Vec<String>,
+    lateness: Span,
+}
+
+/// A topic as a view reads it.
+#[derive(Debug)]
+pub(super) struct TopicRelation<'a> {
+    pub(super) columns: Option<&'a Columns>,
+    pub(super) is_table: bool,
+    pub(super) key: &'a [String],
+    pub(super) event_time: Option<String>,
+    pub(super) lateness: Span,
 }
 
 impl Topics {
@@ -54,6 +76,34 @@ impl Topics {
         all.all(|columns| columns == Some(first)).then_some(first)
     }
 
+    /// The topic of this name as views read it.
+    pub(super) fn relation(&self, name: &str) -> Option<TopicRelation<'_>> {
+        let name: TopicName = name.parse().ok()?;
+        let topic = self.plans.get(&name)?;
+        let read_as = self.relations.get(&name);
+        Some(TopicRelation {
+            columns: topic.columns.as_ref(),
+            is_table: read_as.is_some_and(|read_as| read_as.is_table),
+            key: read_as.map_or(&[], |read_as| &read_as.key),
+            event_time: topic.event_time.as_ref().map(|field| field.segments()[0].clone()),
+            lateness: read_as.map(|read_as| read_as.lateness).unwrap_or_default(),
+        })
+    }
+
+    /// Notes the topic of a view's results: what it holds, and, where the file does not
+    /// declare it, how many partitions it needs and how long it keeps them.
+    pub(super) fn write_view(&mut self, view: &ViewPlan) {
+        self.write(&view.to);
+        let inputs = view.read_topics().filter_map(|topic| self.partitions(topic));
+        let partitions = inputs.max().unwrap_or_else(format::partitions);
+        if let Some(topic) = self.plans.get_mut(&view.to)
+            && !topic.declared
+        {
+            topic.partitions = topic.partitions.max(partitions);
+            topic.settings = views::own_topic_settings(view);
+        }
+    }
+
     pub(super) fn into_plans(self) -> IndexMap<TopicName, TopicPlan> {
         self.plans
     }
@@ -69,8 +119,10 @@ pub(super) fn read(document: &Document, report: &mut Report) -> Topics {
         }
         match name.parse::<TopicName>() {
             Ok(name) => {
-                let plan = topic(&at, report).unwrap_or_else(undeclared);
-                topics.plans.insert(name, plan);
+                let (plan, read_as) =
+                    topic(&at, report).unwrap_or_else(|| (undeclared(), ReadAs::default()));
+                topics.plans.insert(name.clone(), plan);
+                topics.relations.insert(name, read_as);
             }
             Err(error) => report.message(&at, &error.to_string()),
         }
@@ -78,7 +130,7 @@ pub(super) fn read(document: &Document, report: &mut Report) -> Topics {
     topics
 }
 
-fn topic(at: &At<'_>, report: &mut Report) -> Option<TopicPlan> {
+fn topic(at: &At<'_>, report: &mut Report) -> Option<(TopicPlan, ReadAs)> {
     let topic: TopicYaml = report.read(at)?;
     if topic.message_bytes.as_usize() > MESSAGE_BYTES_MAX {
         let at = at.get("message_bytes").unwrap_or_else(|| at.clone());
@@ -102,7 +154,10 @@ fn topic(at: &At<'_>, report: &mut Report) -> Option<TopicPlan> {
             report.at(&at, format!("unknown column {first:?}"), remedy.as_deref().unwrap_or(""));
         }
     }
-    Some(TopicPlan {
+    let key = topic.key.into_vec();
+    check_key(&key, columns.as_ref(), at, report);
+    let read_as = ReadAs { is_table: topic.table, key, lateness: topic.lateness };
+    let plan = TopicPlan {
         partitions: topic.partitions,
         settings: TopicSettings {
             retention_time: topic.retention.0,
@@ -117,7 +172,19 @@ fn topic(at: &At<'_>, report: &mut Report) -> Option<TopicPlan> {
         columns,
         event_time: topic.event_time,
         declared: true,
-    })
+    };
+    Some((plan, read_as))
+}
+
+/// Finds keys of columns that there are not.
+fn check_key(key: &[String], columns: Option<&Columns>, at: &At<'_>, report: &mut Report) {
+    let Some(at) = at.get("key").filter(|_| !key.is_empty()) else { return };
+    let Some(columns) = columns else { return };
+    let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+    for name in key.iter().filter(|name| columns.get(name).is_none()) {
+        let remedy = crate::options::suggest(name, "the columns are", &names);
+        report.at(&at, format!("unknown column {name:?}"), &remedy.unwrap_or_default());
+    }
 }
 
 fn undeclared() -> TopicPlan {

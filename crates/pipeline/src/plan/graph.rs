@@ -33,6 +33,7 @@ pub enum NodeKind {
     Source,
     Topic,
     Pipeline,
+    View,
     Cache,
     History,
     Sink,
@@ -73,6 +74,20 @@ pub fn graph(plan: &Plan) -> Graph {
     }
     for (name, pipeline) in &plan.pipelines {
         drawing.pipeline(name, pipeline);
+    }
+    for (name, view) in &plan.views {
+        let operators = view.query.operators();
+        let operators: Vec<&str> = operators.iter().map(|operator| operator.name).collect();
+        let id = drawing.node(NodeKind::View, name, Some(operators.join(" → ")));
+        for topic in view.read_topics() {
+            let topic = drawing.node(NodeKind::Topic, topic.as_str(), None);
+            drawing.edge(&topic, &id, EdgeKind::Data);
+        }
+        drawing.topic_edge(&id, view.to.as_str(), EdgeKind::Data);
+        if let Some(late) = &view.late {
+            drawing.topic_edge(&id, late.as_str(), EdgeKind::Route);
+        }
+        drawing.topic_edge(&id, view.on_error.dead_letters.as_str(), EdgeKind::DeadLetters);
     }
     for (path, endpoint) in &plan.endpoints {
         let id = drawing.node(NodeKind::Endpoint, path, None);
@@ -167,6 +182,7 @@ impl NodeKind {
             Self::Source => "source",
             Self::Topic => "topic",
             Self::Pipeline => "pipeline",
+            Self::View => "view",
             Self::Cache => "cache",
             Self::History => "history",
             Self::Sink => "sink",

@@ -7,11 +7,12 @@ use std::fmt::{self, Display, Write as _};
 
 use courant_log::{AutoOffsetReset, Retention};
 use courant_model::json::FieldPath;
+use courant_sql::stream::OperatorInfo;
 use courant_stores::{Filter, Order, SortKey};
 
 use super::{
     Branch, ChannelPlan, Destination, EndpointPlan, Guarantee, JoltPlan, LookupPlan, PipelinePlan,
-    Plan, RoleChoice, StepPlan, TargetPlan, TopicPlan,
+    Plan, RoleChoice, StepPlan, TargetPlan, TopicPlan, ViewEmit, ViewInput, ViewPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -64,6 +65,12 @@ fn write_plan(plan: &Plan, out: &mut String) -> fmt::Result {
     }
     for (name, pipeline) in &plan.pipelines {
         write_pipeline(name, pipeline, out)?;
+    }
+    if !plan.views.is_empty() {
+        writeln!(out, "\nviews")?;
+    }
+    for (name, view) in &plan.views {
+        write_view(name, view, out)?;
     }
     if !plan.endpoints.is_empty() {
         writeln!(out, "\nendpoints")?;
@@ -127,6 +134,46 @@ fn write_pipeline(name: &str, pipeline: &PipelinePlan, out: &mut String) -> fmt:
         writeln!(out, "    wished freshness: p99 {p99}")?;
     }
     Ok(())
+}
+
+fn write_view(name: &str, view: &ViewPlan, out: &mut String) -> fmt::Result {
+    write!(out, "  {name} (group {}", view.group)?;
+    if view.start == AutoOffsetReset::Latest {
+        write!(out, ", from the latest record on")?;
+    }
+    writeln!(out, ")")?;
+    writeln!(out, "    {}", shortened(&view.sql))?;
+    for OperatorInfo { id, inputs, name, words, tables, cost } in view.query.operators() {
+        let from = if inputs.is_empty() { String::new() } else { format!(" ← {}", list(&inputs)) };
+        write!(out, "      {id}{from} {name} {words}; {cost}")?;
+        if !tables.is_empty() {
+            write!(out, "; state in {}", list(&tables))?;
+        }
+        writeln!(out)?;
+    }
+    for input in &view.inputs {
+        let ViewInput { topic, lateness, .. } = input;
+        writeln!(out, "    reads topic {topic}, {lateness} out of order at most")?;
+    }
+    let emit = match view.emit {
+        ViewEmit::Final => "when their window is closed".to_owned(),
+        ViewEmit::Changes { every: None } => "whenever they change".to_owned(),
+        ViewEmit::Changes { every: Some(every) } => format!("at most once in {every} a key"),
+    };
+    let guarantee = match view.guarantee {
+        Guarantee::ExactlyOnce => "exactly once",
+        Guarantee::AtLeastOnce => "at least once",
+    };
+    writeln!(out, "    results → topic {}, {emit}, {guarantee}", view.to)?;
+    match view.key() {
+        None => writeln!(out, "    no store: results are added")?,
+        Some(key) if key.is_empty() => writeln!(out, "    a store of one row")?,
+        Some(key) => writeln!(out, "    a store by {}", list(&key))?,
+    }
+    if let Some(late) = &view.late {
+        writeln!(out, "    what comes late → {late}")?;
+    }
+    writeln!(out, "    what fails → {}", view.on_error.dead_letters)
 }
 
 fn write_step(step: &StepPlan, out: &mut String) -> fmt::Result {

@@ -36,7 +36,8 @@ fn wanted(plan: &Plan) -> BTreeMap<TopicName, TopicPlan> {
     }
     let of_pipelines = plan.pipelines.values().map(|pipeline| &pipeline.on_error.dead_letters);
     let of_sources = plan.sources.values().filter_map(|source| source.dead_letters.as_ref());
-    for name in of_pipelines.chain(of_sources) {
+    let of_views = plan.views.values().map(|view| &view.on_error.dead_letters);
+    for name in of_pipelines.chain(of_sources).chain(of_views) {
         if topics.get(name).is_none_or(|topic| !topic.declared) {
             let retention_time = Some(Span::from_millis(DEAD_LETTERS_KEPT_MS));
             let settings = TopicSettings { retention_time, ..TopicSettings::default() };
@@ -52,7 +53,9 @@ fn used(plan: &Plan) -> impl Iterator<Item = &TopicName> {
         .pipelines
         .values()
         .flat_map(|pipeline| pipeline.from.iter().chain(pipeline.written_topics()));
-    plan.sources.values().map(|source| &source.to).chain(of_pipelines)
+    let of_views =
+        plan.views.values().flat_map(|view| view.read_topics().chain(view.written_topics()));
+    plan.sources.values().map(|source| &source.to).chain(of_pipelines).chain(of_views)
 }
 
 async fn ensure_topic(log: &dyn Log, name: &TopicName, plan: &TopicPlan) -> Result<(), LogError> {

@@ -5,7 +5,7 @@
 //! delivered and committed. The runtime owns its tasks and the folder `state/`; the
 //! roles are its caller's to open and close.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use courant_log::{Log, LogError};
 use courant_model::{ByteSize, Clock};
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use crate::{
-    plan::Plan,
+    plan::{Plan, ViewPlan},
     routes::RouteTable,
     steps::{StepError, pins::Pins},
 };
@@ -29,6 +29,7 @@ mod budget;
 mod deliver;
 mod ensure;
 mod freshness;
+mod inputs;
 mod lookup;
 mod outbox;
 mod partition;
@@ -38,6 +39,8 @@ mod status;
 #[cfg(test)]
 mod tests;
 mod transact;
+mod views;
+mod work;
 mod worker;
 
 pub use state::StateError;
@@ -45,10 +48,13 @@ pub use status::{
     ErrorStatus, FreshnessStatus, PartitionStatus, PipelineStatus, SourceStatus, TaskState,
 };
 
+pub use views::{ViewChange, ViewError, ViewPage, ViewRow, ViewScan, ViewStatus, ViewStore};
+
 use budget::Budget;
 use source::RunningSource;
 use state::StateStore;
 use status::{PipelineMeter, SourceMeter};
+use views::RunningView;
 use worker::Pipeline;
 
 /// What a plan runs on.
@@ -70,6 +76,7 @@ pub struct Runtime {
     plan: Plan,
     roles: RoleHandles,
     pipelines: IndexMap<String, Arc<Pipeline>>,
+    views: IndexMap<String, Arc<Pipeline>>,
     sources: IndexMap<String, Arc<RunningSource>>,
     pipeline_tasks: Tasks,
     source_tasks: Tasks,
@@ -110,15 +117,17 @@ impl Runtime {
         ensure::collections(roles.history.as_ref(), &plan).await?;
         // Half and half, so that targets that are away cannot stop the taking-in.
         let half = ByteSize::from_bytes(plan.memory.as_bytes() / 2);
+        let tasks = Budget::new(half);
         let runtime = Self {
-            pipelines: pipelines(&plan, &roles, &state, &Budget::new(half))?,
+            pipelines: pipelines(&plan, &roles, &state, &tasks)?,
+            views: views(&plan, &roles, &state, &tasks),
             sources: sources(&plan, &roles, &state, &Budget::new(half)),
             plan,
             roles,
             pipeline_tasks: Tasks::default(),
             source_tasks: Tasks::default(),
         };
-        for pipeline in runtime.pipelines.values() {
+        for pipeline in runtime.pipelines.values().chain(runtime.views.values()) {
             let stop = runtime.pipeline_tasks.stop.clone();
             runtime.pipeline_tasks.spawn(Arc::clone(pipeline).run(stop)).await;
         }
@@ -160,6 +169,16 @@ impl Runtime {
         Some(self.pipelines.get(name)?.status())
     }
 
+    /// How the views are doing, in the order of the file.
+    pub fn views(&self) -> Vec<ViewStatus> {
+        self.views.values().filter_map(|view| view.view_status()).collect()
+    }
+
+    /// The store of a view.
+    pub fn view(&self, name: &str) -> Option<ViewStore> {
+        Some(ViewStore::new(self.views.get(name)?.view.as_ref()?))
+    }
+
     /// How the sources are doing, in the order of the file.
     pub fn sources(&self) -> Vec<SourceStatus> {
         self.sources.values().map(|source| source.status()).collect()
@@ -183,7 +202,8 @@ impl Runtime {
 
     fn set_paused(&self, name: &str, paused: bool) -> Result<(), UnknownPipeline> {
         let unknown = || UnknownPipeline { name: name.to_owned() };
-        self.pipelines.get(name).ok_or_else(unknown)?.paused.send_replace(paused);
+        let running = self.pipelines.get(name).or_else(|| self.views.get(name));
+        running.ok_or_else(unknown)?.paused.send_replace(paused);
         Ok(())
     }
 }
@@ -211,11 +231,35 @@ fn pipelines(
             meter: PipelineMeter::new(name, Arc::clone(&roles.clock)),
             paused: watch::Sender::new(false),
             plan: pipeline.clone(),
+            view: None,
         };
         running.check().map_err(|source| StartError::Step { pipeline: name.clone(), source })?;
         pipelines.insert(name.clone(), Arc::new(running));
     }
     Ok(pipelines)
+}
+
+/// Views, as pipelines whose work is their query.
+fn views(
+    plan: &Plan,
+    roles: &RoleHandles,
+    state: &StateStore,
+    budget: &Budget,
+) -> IndexMap<String, Arc<Pipeline>> {
+    let running = |(name, view): (&String, &ViewPlan)| Pipeline {
+        name: name.clone(),
+        columns: BTreeMap::new(),
+        roles: roles.clone(),
+        base: plan.base.clone(),
+        state: state.clone(),
+        pins: Arc::default(),
+        budget: budget.clone(),
+        meter: PipelineMeter::new(name, Arc::clone(&roles.clock)),
+        paused: watch::Sender::new(false),
+        plan: view.pipeline(),
+        view: Some(Arc::new(RunningView::new(name, view))),
+    };
+    plan.views.iter().map(|one| (one.0.clone(), Arc::new(running(one)))).collect()
 }
 
 fn sources(

@@ -1,55 +1,46 @@
-//! The work on one partition of one pipeline: read, run the steps, deliver, checkpoint.
+//! The work on one partition of a pipeline or a view: read, work, deliver, checkpoint.
 //!
 //! A batch is done when every target took its events and its dead letters are in their
-//! topic; only then do its position and the changes of the steps' memory count. A
-//! checkpoint flushes the targets, stores state and position in one write and commits
-//! the offset, in this order: a crash in between repeats output and loses none. What
+//! topic; only then do its position and the changes of what is remembered count. A
+//! checkpoint flushes the targets, stores state and positions in one write and commits
+//! the offsets, in this order: a crash in between repeats output and loses none. What
 //! goes to topics exactly once waits for the checkpoint and is part of it (`transact`).
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use courant_log::{Committed, Committer, ErrorCode, LogError, PartitionReader, Read};
+use courant_log::{Committed, Committer, ErrorCode, LogError};
 use courant_model::{
-    Offset, Positions, StoredRecord, TopicName, TopicPartition,
-    limits::{
-        PIPELINE_BATCH_BYTES_MAX, PIPELINE_BATCH_RECORDS_MAX, PIPELINE_IDLE_READ_BYTES,
-        PIPELINE_INLINE_EVENTS_MAX,
-    },
+    Offset, StoredRecord, TopicName,
+    limits::{PIPELINE_BATCH_BYTES_MAX, PIPELINE_BATCH_RECORDS_MAX},
 };
 use futures::future::try_join_all;
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    budget::Share,
     deliver::{Backoff, Control, Halt, Target},
-    lookup::Asker,
-    state::{Checkpoint, StateError, StateStore},
-    status::PartitionStatus,
+    inputs::{Batch, Inputs},
     transact::Transactions,
+    work::{Found, Work},
     worker::Pipeline,
 };
 use crate::{
-    core::{CoreOutput, Originals, PipelineCore, StepState},
-    event::Event,
+    core::{CoreOutput, Originals},
     sinks::{TopicSink, log_failure},
-    steps::{Rejected, StepContext},
+    steps::Rejected,
 };
 
-/// The word beside a committed offset that says that a pipeline wrote it. A reset by
-/// hand leaves it empty.
+/// What the word beside a committed offset begins with when a pipeline or a view wrote it.
+/// A reset by hand leaves it empty.
 pub(crate) const COMMIT_METADATA: &str = "courant:1";
 
 /// One partition at work.
 #[derive(Debug)]
 pub(crate) struct PartitionTask {
     pub(crate) pipeline: Arc<Pipeline>,
-    pub(crate) partition: TopicPartition,
-    pub(crate) reader: Box<dyn PartitionReader>,
+    pub(crate) inputs: Inputs,
     pub(crate) committer: Box<dyn Committer>,
-    pub(crate) core: PipelineCore,
-    /// Those between the core's segments, in order.
-    pub(crate) lookups: Vec<Asker>,
+    pub(crate) work: Work,
     pub(crate) targets: Vec<Target>,
     pub(crate) routes: BTreeMap<TopicName, Target>,
     pub(crate) dead_letters: TopicSink,
@@ -57,40 +48,7 @@ pub(crate) struct PartitionTask {
     pub(crate) transactions: Option<Transactions>,
     pub(crate) stop: CancellationToken,
     pub(crate) paused: watch::Receiver<bool>,
-    pub(crate) progress: Progress,
-}
-
-/// How far a partition is.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    /// The next offset after the last batch that is done.
-    pub(super) position: Offset,
-    pub(super) committed: Offset,
-    /// The partition's end at the last read.
-    end: Offset,
-    /// Changes of the steps' memory since the last checkpoint.
-    changes: StepState,
-    /// A checkpoint is staged and waits for the outcome of its transaction.
-    staged: bool,
-    pins_version: u64,
-    checkpoint_at: Instant,
-    /// Of the memory, for large reads.
-    share: Option<Share>,
-}
-
-impl Progress {
-    pub(crate) fn new() -> Self {
-        Self {
-            position: 0,
-            committed: -1,
-            end: 0,
-            changes: Vec::new(),
-            staged: false,
-            pins_version: 0,
-            checkpoint_at: Instant::now(),
-            share: None,
-        }
-    }
+    pub(crate) checkpoint_at: Instant,
 }
 
 impl PartitionTask {
@@ -122,77 +80,85 @@ impl PartitionTask {
         }
     }
 
-    /// Finds the position to go on from, and brings back the steps' memory.
+    /// Finds the positions to go on from, and brings back what is remembered.
     async fn resume(&mut self) -> Result<(), Halt> {
-        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
-        let mut committed = self.reader.committed().cloned();
+        let mut committed = self.inputs.committed();
         if self.transactions.is_some() {
             committed = self.take_over().await?;
-            if let Some(committed) = &committed {
-                self.reader.seek(committed.offset);
-            }
         }
-        let start = self.reader.position();
-        self.progress.committed = start;
-        self.progress.position = start;
-        if committed.as_ref().is_some_and(|committed| committed.metadata == COMMIT_METADATA) {
-            let stored = self.state(move |state| {
-                state.settle(&group, &at, start)?;
-                state.stored(&group, &at)
-            });
-            let stored = stored.await?;
-            for (step, entries) in stored.steps {
-                self.core.restore(step, entries);
+        let found = self.found(&committed).await;
+        let (by_hand, ours): (Vec<_>, Vec<_>) =
+            committed.iter().flatten().partition(|one| !one.metadata.starts_with(COMMIT_METADATA));
+        if by_hand.is_empty() && !ours.is_empty() {
+            let resumes = self.work.restore(&found).await?;
+            for (input, resume) in self.inputs.0.iter_mut().zip(resumes) {
+                input.seek(resume.position);
+                input.replay_to = resume.replay_to;
             }
-            // Behind the commit when another worker went on meanwhile, or nothing changed.
-            if let Some(position) = stored.position.filter(|position| *position > start) {
-                self.progress.position = position.min(self.end_of_partition(position).await);
-                self.reader.seek(self.progress.position);
+            // A view that is made anew stands before what it had committed.
+            if !self.inputs.replaying() && self.inputs.behind_commit() {
+                self.commit().await?;
             }
         } else {
-            self.forget(committed.as_ref()).await?;
+            self.forget(&by_hand).await?;
             self.commit().await?;
         }
         self.report();
         Ok(())
     }
 
-    /// Clears the steps' memory: the group starts, or somebody set its offsets by hand.
-    async fn forget(&mut self, committed: Option<&Committed>) -> Result<(), Halt> {
-        if let Some(committed) = committed {
-            let offset = committed.offset;
-            tracing::info!(offset, "offset was set by hand; the steps' memory is cleared");
+    /// The inputs as they are found; each stands at what is committed, or where the group
+    /// begins.
+    async fn found(&mut self, committed: &[Option<Committed>]) -> Vec<Found> {
+        let mut found = Vec::with_capacity(committed.len());
+        for (input, committed) in self.inputs.0.iter_mut().zip(committed) {
+            if let Some(committed) = committed {
+                input.reader.seek(committed.offset);
+            }
+            let at = input.reader.position();
+            input.committed = at;
+            input.position = at;
+            let offsets = self.pipeline.roles.log.offsets(&input.partition).await;
+            let (start, end) =
+                offsets.map_or((at, Offset::MAX), |offsets| (offsets.start, offsets.end));
+            input.end = if end == Offset::MAX { at } else { end };
+            let (partition, committed) = (input.partition.clone(), committed.clone());
+            found.push(Found { partition, committed, at, start, end });
         }
-        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
-        self.state(move |state| state.clear(&group, &at)).await
+        found
     }
 
-    async fn end_of_partition(&mut self, otherwise: Offset) -> Offset {
-        let offsets = self.pipeline.roles.log.offsets(&self.partition).await;
-        offsets.map_or(otherwise, |offsets| offsets.end)
+    /// Clears what is remembered: the group starts, or somebody set its offsets by hand.
+    async fn forget(&mut self, by_hand: &[&Committed]) -> Result<(), Halt> {
+        if let Some(committed) = by_hand.first() {
+            let offset = committed.offset;
+            tracing::info!(offset, "offset was set by hand; what is remembered is cleared");
+        }
+        self.work.forget().await
     }
 
     /// Waits for records; meanwhile checkpoints in time and honours a pause.
-    async fn next_batch(&mut self) -> Result<Read, Halt> {
+    async fn next_batch(&mut self) -> Result<Batch, Halt> {
         let mut backoff = Backoff::default();
         loop {
             if *self.paused.borrow_and_update() {
                 self.checkpoint().await?;
                 self.wait_while_paused().await?;
             }
-            let bytes_max = self.reserve();
-            let (dirty, due) = (self.dirty(), self.progress.checkpoint_at);
+            let (dirty, checkpoint_at) = (self.dirty(), self.checkpoint_at);
+            let due = self.work.due(&self.inputs);
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return Err(Halt::Stopping),
                 changed = self.paused.changed() => {
                     changed.map_err(|_| Halt::Stopping)?;
                 }
-                read = self.reader.next(PIPELINE_BATCH_RECORDS_MAX, bytes_max) => match read {
-                    Ok(read) => return self.linger(read).await,
+                batch = self.inputs.next(&self.pipeline.budget) => match batch {
+                    Ok(batch) => return self.linger(batch).await,
                     Err(error) => self.reading_failed(&mut backoff, &error).await?,
                 },
-                () = tokio::time::sleep_until(due), if dirty => self.checkpoint().await?,
+                () = sleep_until(due), if due.is_some() => self.tick().await?,
+                () = tokio::time::sleep_until(checkpoint_at), if dirty => self.checkpoint().await?,
             }
         }
     }
@@ -203,21 +169,6 @@ impl PartitionTask {
             resumed = self.paused.wait_for(|paused| !paused) => {
                 resumed.map(|_| ()).map_err(|_| Halt::Stopping)
             }
-        }
-    }
-
-    /// How much the next read may bring. A task that is behind takes a share of the
-    /// memory for large reads; without one, or waiting for news, it reads little, so that
-    /// everybody gets on and quiet partitions hold nothing.
-    fn reserve(&mut self) -> usize {
-        if self.progress.end <= self.progress.position {
-            self.progress.share = None;
-        } else if self.progress.share.is_none() {
-            self.progress.share = self.pipeline.budget.try_acquire(PIPELINE_BATCH_BYTES_MAX);
-        }
-        match self.progress.share {
-            Some(_) => PIPELINE_BATCH_BYTES_MAX,
-            None => PIPELINE_IDLE_READ_BYTES,
         }
     }
 
@@ -233,7 +184,7 @@ impl PartitionTask {
     }
 
     /// Waits for more records where the file says so.
-    async fn linger(&mut self, mut read: Read) -> Result<Read, Halt> {
+    async fn linger(&mut self, mut read: Batch) -> Result<Batch, Halt> {
         let linger = self.pipeline.plan.linger.as_duration();
         if linger.is_zero() {
             return Ok(read);
@@ -248,7 +199,7 @@ impl PartitionTask {
             tokio::select! {
                 () = self.stop.cancelled() => break,
                 () = tokio::time::sleep_until(until) => break,
-                more = self.reader.next(room, PIPELINE_IDLE_READ_BYTES) => match more {
+                more = self.inputs.more(room) => match more {
                     Ok(more) => {
                         bytes += size(&more.records);
                         read.records.extend(more.records);
@@ -262,61 +213,36 @@ impl PartitionTask {
         Ok(read)
     }
 
-    async fn process(&mut self, read: Read) -> Result<(), Halt> {
-        let records = read.records.len();
-        let originals = Originals::of(&read.records);
-        let events = read.records.into_iter().map(Event::from_stored).collect();
-        let output = self.run_steps(events).await?;
+    async fn process(&mut self, batch: Batch) -> Result<(), Halt> {
+        let Batch { input, records, next, end } = batch;
+        let (count, replayed) = (records.len(), self.inputs.replaying());
+        let originals = Originals::of(&records);
+        let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
+        let mut output = self.work.run(input, records, control).await?;
+        if replayed {
+            output = CoreOutput::default();
+        }
         let (mut out, mut dead) = self.deliver(output, &originals).await?;
         // All of it comes before the next checkpoint: what is held back is in no state.
-        while self.core.has_more() {
-            let output = self.run_steps(Vec::new()).await?;
+        while self.work.has_more() {
+            let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
+            let output = self.work.run(input, Vec::new(), control).await?;
             let more = self.deliver(output, &Originals::default()).await?;
             (out, dead) = (out + more.0, dead + more.1);
         }
-        self.progress.changes.extend(self.core.take_changes());
-        self.progress.position = read.next;
-        self.progress.end = read.end;
-        self.pipeline.meter.delivered(records, out, dead);
+        self.work.done();
+        self.inputs.done(input, next, end);
+        self.pipeline.meter.delivered(count, out, dead);
         self.report();
         Ok(())
     }
 
-    /// Takes events through all steps, with what they look up in between.
-    async fn run_steps(&mut self, events: Vec<Event>) -> Result<CoreOutput, Halt> {
-        let mut output = self.run_core(0, CoreOutput::of(events)).await?;
-        for segment in 1..self.core.segments() {
-            output = self.look_up(segment - 1, output).await?;
-            output = self.run_core(segment, output).await?;
-        }
-        Ok(output)
-    }
-
-    /// Waits for what the events of a batch ask between two segments.
-    async fn look_up(&mut self, number: usize, output: CoreOutput) -> Result<CoreOutput, Halt> {
-        let now = self.pipeline.roles.clock.now_origin();
-        let control = Control { stop: &self.stop, health: &self.pipeline.meter.health };
-        match self.lookups.get_mut(number) {
-            Some(asker) => asker.ask(output, now, control).await,
-            None => Ok(output),
-        }
-    }
-
-    /// Runs a segment of the steps; a large batch does so off the async threads.
-    async fn run_core(&mut self, segment: usize, output: CoreOutput) -> Result<CoreOutput, Halt> {
-        let context = StepContext { now: self.pipeline.roles.clock.now_origin() };
-        if output.events.len() <= PIPELINE_INLINE_EVENTS_MAX && !self.core.has_more() {
-            return Ok(self.core.run(segment, &context, output));
-        }
-        let mut core = std::mem::take(&mut self.core);
-        let run = tokio::task::spawn_blocking(move || {
-            let output = core.run(segment, &context, output);
-            (core, output)
-        });
-        let (core, output) =
-            run.await.map_err(|error| Halt::Fatal(format!("a step broke down: {error}")))?;
-        self.core = core;
-        Ok(output)
+    /// Does what time alone leads to.
+    async fn tick(&mut self) -> Result<(), Halt> {
+        let output = self.work.tick(self.inputs.quiet_since()).await?;
+        let (out, dead) = self.deliver(output, &Originals::default()).await?;
+        self.pipeline.meter.delivered(0, out, dead);
+        if self.checkpoint_due() { self.checkpoint().await } else { Ok(()) }
     }
 
     /// Brings a batch to all targets at once, then what was refused to the dead letters.
@@ -382,19 +308,22 @@ impl PartitionTask {
     }
 
     fn dirty(&self) -> bool {
-        self.progress.position != self.progress.committed
+        self.inputs.moved() || self.work.has_changes()
     }
 
     /// Whether enough time went by since the last checkpoint, so that after a quiet
     /// time a record's checkpoint follows at once and under load one serves many; or
-    /// there is as much for topics as may wait.
+    /// there is as much for topics, or for the state, as may wait.
     fn checkpoint_due(&self) -> bool {
-        let is_full = || self.transactions.as_ref().is_some_and(|all| all.outbox.is_full());
-        self.dirty() && (Instant::now() >= self.progress.checkpoint_at || is_full())
+        let is_full = || {
+            let outbox = self.transactions.as_ref().is_some_and(|all| all.outbox.is_full());
+            outbox || self.work.is_full()
+        };
+        self.dirty() && (Instant::now() >= self.checkpoint_at || is_full())
     }
 
-    /// Flushes the targets, stores state and position, commits the offset; in one
-    /// transaction with what there is for topics.
+    /// Flushes the targets, stores state and positions, commits the offsets; in one
+    /// transaction with what there is for topics. What is replayed is committed already.
     async fn checkpoint(&mut self) -> Result<(), Halt> {
         if !self.dirty() {
             return Ok(());
@@ -405,63 +334,25 @@ impl PartitionTask {
         if self.transactions.as_ref().is_some_and(|all| !all.outbox.is_empty()) {
             self.transact().await?;
         } else {
-            self.store().await?;
-            self.commit().await?;
+            self.work.store(self.inputs.positions()).await?;
+            if !self.inputs.replaying() {
+                self.commit().await?;
+            }
         }
         let span: Duration = self.pipeline.plan.checkpoint.as_duration();
-        self.progress.checkpoint_at = Instant::now() + span;
+        self.checkpoint_at = Instant::now() + span;
         self.report();
         Ok(())
     }
 
-    /// Stores position and state, where there is state to store.
-    async fn store(&mut self) -> Result<(), Halt> {
-        let Some((version, checkpoint)) = self.take_checkpoint() else { return Ok(()) };
-        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
-        self.state(move |state| state.checkpoint(&group, &at, checkpoint)).await?;
-        self.progress.pins_version = version;
-        Ok(())
-    }
-
-    /// Stores position and state beside what is in force, where there is state to store.
-    pub(super) async fn stage(&mut self) -> Result<(), Halt> {
-        let Some((version, checkpoint)) = self.take_checkpoint() else { return Ok(()) };
-        let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
-        self.state(move |state| state.stage(&group, &at, &checkpoint)).await?;
-        self.progress.pins_version = version;
-        self.progress.staged = true;
-        Ok(())
-    }
-
-    /// Puts in force what was staged, now that its position is committed.
-    pub(super) async fn settle(&mut self) -> Result<(), Halt> {
-        if std::mem::take(&mut self.progress.staged) {
-            let (group, at) = (self.pipeline.plan.group.clone(), self.partition.clone());
-            let committed = self.progress.committed;
-            self.state(move |state| state.settle(&group, &at, committed)).await?;
-        }
-        Ok(())
-    }
-
-    /// What changed since the last checkpoint, if anything, with the version of the pins.
-    fn take_checkpoint(&mut self) -> Option<(u64, Checkpoint)> {
-        let pins = self.pipeline.pins.changed_since(self.progress.pins_version);
-        if self.progress.changes.is_empty() && pins.is_none() {
-            return None;
-        }
-        let (version, pins) = pins.unwrap_or((self.progress.pins_version, BTreeMap::new()));
-        let changes = std::mem::take(&mut self.progress.changes);
-        Some((version, Checkpoint { position: self.progress.position, changes, pins }))
-    }
-
     async fn commit(&mut self) -> Result<(), Halt> {
-        let positions = Positions::from([(self.partition.clone(), self.progress.position)]);
+        let (positions, metadata) = (self.inputs.positions(), self.work.metadata());
         let mut backoff = Backoff::default();
         loop {
-            match self.committer.commit(&positions, COMMIT_METADATA).await {
+            match self.committer.commit(&positions, &metadata).await {
                 Ok(()) => {
                     backoff.succeeded(self.control());
-                    self.progress.committed = self.progress.position;
+                    self.inputs.commit();
                     return Ok(());
                 }
                 Err(error) => self.commit_failed(&error, &mut backoff).await?,
@@ -484,31 +375,30 @@ impl PartitionTask {
         }
     }
 
-    async fn state<R: Send + 'static>(
-        &mut self,
-        work: impl FnOnce(&StateStore) -> Result<R, StateError> + Send + 'static,
-    ) -> Result<R, Halt> {
-        // The state's folder is on this machine: when it fails, somebody has to look.
-        self.pipeline.state.run(work).await.map_err(|error| Halt::Fatal(error.to_string()))
-    }
-
     pub(super) fn control(&self) -> Control<'_> {
         Control { stop: &self.stop, health: &self.pipeline.meter.health }
     }
 
     fn report(&self) {
-        self.pipeline.meter.partition(PartitionStatus {
-            partition: self.partition.clone(),
-            position: self.progress.position,
-            committed: self.progress.committed,
-            end: self.progress.end.max(self.progress.position),
-        });
+        for input in &self.inputs.0 {
+            self.pipeline.meter.partition(input.status());
+        }
+    }
+}
+
+/// Sleeps until then; without a time, for ever.
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 impl Drop for PartitionTask {
     /// Also when it is cut off.
     fn drop(&mut self) {
-        self.pipeline.meter.gone(&self.partition);
+        for partition in self.inputs.partitions() {
+            self.pipeline.meter.gone(partition);
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! What pipelines and sources remember on this machine: folder `state/`.
 //!
-//! One keyspace; its keys are [`Key`]. A partition's position and the changes of its
+//! One keyspace, beside that of the views (`views::tables`); its keys are [`Key`]. A partition's position and the changes of its
 //! steps' memory go in one atomic, synced write, so that after a crash they belong
 //! together. Before a transaction they are staged beside what is in force, and the
 //! committed offset decides. It is a memory of what the log can bring again, not a store
@@ -14,7 +14,7 @@ use std::{
 
 use courant_model::{
     Column, Columns, Offset, TopicPartition,
-    limits::{STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX},
+    limits::{STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX, VIEW_MEMTABLE_BYTES_MAX},
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use indexmap::IndexMap;
@@ -99,8 +99,10 @@ fn step_number(step: usize) -> u16 {
 /// async threads.
 #[derive(Clone)]
 pub(crate) struct StateStore {
-    database: Database,
+    pub(super) database: Database,
     keyspace: Keyspace,
+    /// Of the views' tables (`views::tables`).
+    pub(super) views: Keyspace,
 }
 
 /// A failure of the state's storage.
@@ -141,7 +143,10 @@ impl StateStore {
             let keyspace = database.keyspace("state", || {
                 KeyspaceCreateOptions::default().max_memtable_size(STORE_MEMTABLE_BYTES_MAX)
             })?;
-            Ok(Self { database, keyspace })
+            let views = database.keyspace("views", || {
+                KeyspaceCreateOptions::default().max_memtable_size(VIEW_MEMTABLE_BYTES_MAX)
+            })?;
+            Ok(Self { database, keyspace, views })
         };
         open().map_err(|error| match error {
             fjall::Error::Locked => StateError::InUse { folder: folder.to_owned() },
@@ -330,7 +335,7 @@ impl StateStore {
     }
 }
 
-fn failed(action: &'static str) -> impl Fn(fjall::Error) -> StateError {
+pub(super) fn failed(action: &'static str) -> impl Fn(fjall::Error) -> StateError {
     move |source| StateError::Storage { action, source: Arc::new(source) }
 }
 

@@ -18,7 +18,8 @@ use courant_model::{
 use super::{
     deliver::{Backoff, Halt},
     outbox::{Largest, Outbox},
-    partition::{COMMIT_METADATA, PartitionTask},
+    partition::PartitionTask,
+    work::Work,
 };
 use crate::{connector::ConnectorError, sinks::log_failure};
 
@@ -35,14 +36,14 @@ pub(crate) struct Transactions {
 
 impl Transactions {
     /// Sends everything in a transaction of its own; one in doubt is committed again.
-    async fn carry(&mut self, positions: &Positions) -> Result<(), LogError> {
+    async fn carry(&mut self, positions: &Positions, metadata: &str) -> Result<(), LogError> {
         let producer = self.producer.as_mut().ok_or(LogError::Closed)?;
         if !self.in_doubt {
             producer.begin().await?;
             for (topic, records) in self.outbox.records() {
                 producer.append(&topic, None, records).await?;
             }
-            producer.commit_offsets(positions, COMMIT_METADATA).await?;
+            producer.commit_offsets(positions, metadata).await?;
             self.in_doubt = true;
         }
         let outcome = producer.commit().await;
@@ -56,16 +57,29 @@ impl Transactions {
 }
 
 impl PartitionTask {
+    fn transactional_id(&self) -> String {
+        let (group, at) = (&self.pipeline.plan.group, &self.inputs.0[0].partition);
+        match &self.work {
+            Work::Steps(_) => transactional_id(group, at),
+            Work::View(_) => view_transactional_id(group, at.partition),
+        }
+    }
+
     /// Fences whoever had the partition before, which also ends what that one left open;
     /// answers what is committed from then on.
-    pub(super) async fn take_over(&mut self) -> Result<Option<Committed>, Halt> {
-        let id = transactional_id(&self.pipeline.plan.group, &self.partition);
+    pub(super) async fn take_over(&mut self) -> Result<Vec<Option<Committed>>, Halt> {
+        let id = self.transactional_id();
+        let partitions: Vec<_> = self.inputs.partitions().cloned().collect();
         let timeout = Duration::from_millis(PIPELINE_TRANSACTION_MS_MAX);
         let mut backoff = Backoff::default();
         loop {
             let taken = async {
                 let producer = self.committer.transactional_producer(&id, timeout).await?;
-                Ok((producer, self.committer.committed(&self.partition).await?))
+                let mut committed = Vec::new();
+                for partition in &partitions {
+                    committed.push(self.committer.committed(partition).await?);
+                }
+                Ok((producer, committed))
             };
             match taken.await {
                 Ok((producer, committed)) => {
@@ -80,23 +94,23 @@ impl PartitionTask {
         }
     }
 
-    /// Commits the outbox and the position, all of it or nothing.
+    /// Commits the outbox and the positions, all of it or nothing.
     pub(super) async fn transact(&mut self) -> Result<(), Halt> {
-        self.stage().await?;
-        let positions = Positions::from([(self.partition.clone(), self.progress.position)]);
+        self.work.stage(self.inputs.positions()).await?;
+        let (positions, metadata) = (self.inputs.positions(), self.work.metadata());
         let mut backoff = Backoff::default();
         while let Some(transactions) = &mut self.transactions {
-            match transactions.carry(&positions).await {
+            match transactions.carry(&positions, &metadata).await {
                 Ok(()) => break,
                 Err(error) => self.carrying_failed(error, &mut backoff).await?,
             }
         }
         backoff.succeeded(self.control());
-        self.progress.committed = self.progress.position;
+        self.inputs.commit();
         if let Some(transactions) = &self.transactions {
             self.pipeline.meter.fresh(transactions.outbox.clear().into_iter());
         }
-        self.settle().await
+        self.work.settle().await
     }
 
     /// Makes ready for another try, or says why there is none.
@@ -184,6 +198,12 @@ fn is_about_membership(error: &LogError) -> bool {
 /// partitions share an id; the group comes first, for rules about prefixes.
 fn transactional_id(group: &str, at: &courant_model::TopicPartition) -> String {
     format!("{group}/{}/{}", at.topic, at.partition)
+}
+
+/// That of a view's task, which reads this partition of every topic: one that its query
+/// reads today it may not read tomorrow.
+fn view_transactional_id(group: &str, partition: courant_model::PartitionId) -> String {
+    format!("{group}//{partition}")
 }
 
 #[cfg(test)]

@@ -11,7 +11,9 @@ use std::{
 };
 
 use courant_log::{GroupChange, GroupMember, LogError, PartitionReader, Subscription};
-use courant_model::{Columns, TopicName, TopicPartition, limits::PARTITION_DRAIN_MS_MAX};
+use courant_model::{
+    Columns, PartitionId, TopicName, TopicPartition, limits::PARTITION_DRAIN_MS_MAX,
+};
 use tokio::{
     sync::watch,
     task::{AbortHandle, JoinError, JoinSet},
@@ -26,10 +28,13 @@ use super::{
     deliver::{Backoff, Control, Halt, Target},
     lookup::Asker,
     outbox::Outbox,
-    partition::{PartitionTask, Progress},
+    inputs::{Input, Inputs},
+    partition::PartitionTask,
     state::StateStore,
     status::{PipelineMeter, PipelineStatus, PipelineWords, TaskState},
     transact::Transactions,
+    views::{RunningView, ViewStatus, ViewWork},
+    work::{Steps, Work},
 };
 use crate::{
     connector::{ConnectorError, Sink, SinkContext},
@@ -58,6 +63,8 @@ pub(crate) struct Pipeline {
     pub(crate) budget: Budget,
     pub(crate) meter: PipelineMeter,
     pub(crate) paused: watch::Sender<bool>,
+    /// Set: its work is a view's query, not steps.
+    pub(crate) view: Option<Arc<RunningView>>,
 }
 
 impl Pipeline {
@@ -77,6 +84,11 @@ impl Pipeline {
             wished_p99: self.plan.freshness_p99,
         };
         self.meter.status(&words, *self.paused.borrow())
+    }
+
+    /// How the view is doing, if it is one.
+    pub(crate) fn view_status(&self) -> Option<ViewStatus> {
+        Some(self.view.as_ref()?.status(self.status()))
     }
 
     /// Works as a member of the group until it is stopped, or cannot go on.
@@ -143,6 +155,8 @@ impl Pipeline {
         backoff: &mut Backoff,
     ) -> Result<(), Failure> {
         let control = Control { stop, health: &self.meter.health };
+        // Assigned, and without the others of their number so far.
+        let mut waiting: Readers = Vec::new();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
@@ -151,49 +165,96 @@ impl Pipeline {
                     GroupChange::Assigned(readers) => {
                         backoff.succeeded(control);
                         self.meter.health.change(TaskState::Starting, TaskState::Running);
-                        for reader in readers {
-                            let task = self.task(reader, member).map_err(Failure::Task)?;
+                        waiting.extend(readers);
+                        for readers in self.gather(&mut waiting) {
+                            let task = self.task(readers, member).map_err(Failure::Task)?;
                             tasks.start(task);
                         }
+                        self.warn_of(&waiting);
                     }
                     GroupChange::Revoked(partitions) => {
+                        waiting.retain(|reader| !partitions.contains(reader.partition()));
                         tasks.stop(&partitions).await.map_err(Failure::Task)?;
                     }
-                    GroupChange::Lost(partitions) => tasks.abort(&partitions),
+                    GroupChange::Lost(partitions) => {
+                        waiting.retain(|reader| !partitions.contains(reader.partition()));
+                        tasks.abort(&partitions);
+                    }
                 },
             }
         }
     }
 
+    /// A task for partitions of the same number.
     fn task(
         self: &Arc<Self>,
-        reader: Box<dyn PartitionReader>,
+        readers: Vec<Box<dyn PartitionReader>>,
         member: &dyn GroupMember,
     ) -> Result<PartitionTask, Halt> {
-        let partition = reader.partition().clone();
-        let columns = self.columns.get(&partition.topic);
-        let core = PipelineCore::new(&self.plan, &partition.topic, columns, &self.pins);
         let transactions =
             (self.plan.guarantee == Guarantee::ExactlyOnce).then(Transactions::default);
         let outbox = transactions.as_ref().map(|transactions| &transactions.outbox);
-        let core = core.map_err(|error| Halt::Fatal(error.to_string()))?;
-        let asker = |stage| Asker::open(stage, &self.roles, &self.name, &self.base);
-        let lookups = core.lookups().map(asker).collect::<Result<_, ConnectorError>>();
+        let partition = readers[0].partition().clone();
         Ok(PartitionTask {
-            lookups: lookups.map_err(|error| Halt::Fatal(error.what))?,
-            core,
+            work: self.work(&partition)?,
             targets: self.targets(outbox).map_err(|error| Halt::Fatal(error.what))?,
             routes: self.routes(outbox),
             dead_letters: self.dead_letters(),
             transactions,
             pipeline: Arc::clone(self),
-            partition,
-            reader,
+            inputs: Inputs(readers.into_iter().map(Input::new).collect()),
             committer: member.committer(),
             stop: CancellationToken::new(),
             paused: self.paused.subscribe(),
-            progress: Progress::new(),
+            checkpoint_at: Instant::now(),
         })
+    }
+
+    fn work(self: &Arc<Self>, partition: &TopicPartition) -> Result<Work, Halt> {
+        if let Some(view) = &self.view {
+            let work = ViewWork::new(Arc::clone(self), Arc::clone(view), partition.partition);
+            return Ok(Work::View(Box::new(work)));
+        }
+        let columns = self.columns.get(&partition.topic);
+        let core = PipelineCore::new(&self.plan, &partition.topic, columns, &self.pins);
+        let core = core.map_err(|error| Halt::Fatal(error.to_string()))?;
+        let asker = |stage| Asker::open(stage, &self.roles, &self.name, &self.base);
+        let lookups = core.lookups().map(asker).collect::<Result<_, ConnectorError>>();
+        let lookups = lookups.map_err(|error| Halt::Fatal(error.what))?;
+        Ok(Work::Steps(Steps::new(Arc::clone(self), partition.clone(), core, lookups)))
+    }
+
+    /// Readers that belong together: of a pipeline each partition by itself, of a view
+    /// those of one number, once all of its topics are there.
+    fn gather(&self, waiting: &mut Vec<Box<dyn PartitionReader>>) -> Vec<Readers> {
+        if self.view.is_none() {
+            return waiting.drain(..).map(|reader| vec![reader]).collect();
+        }
+        let mut numbers: BTreeMap<PartitionId, Readers> = BTreeMap::new();
+        for reader in waiting.drain(..) {
+            numbers.entry(reader.partition().partition).or_default().push(reader);
+        }
+        let (whole, parts): (Vec<_>, Vec<_>) =
+            numbers.into_values().partition(|readers| readers.len() == self.plan.from.len());
+        waiting.extend(parts.into_iter().flatten());
+        let place = |topic: &TopicName| self.plan.from.iter().position(|from| from == topic);
+        let mut whole = whole;
+        for readers in &mut whole {
+            readers.sort_by_key(|reader| place(&reader.partition().topic));
+        }
+        whole
+    }
+
+    /// Says what is not worked on, because others of its number are elsewhere.
+    fn warn_of(&self, waiting: &[Box<dyn PartitionReader>]) {
+        if !waiting.is_empty() {
+            let partitions: Vec<String> =
+                waiting.iter().map(|reader| reader.partition().to_string()).collect();
+            tracing::warn!(
+                view = self.name, ?partitions,
+                "partitions wait for those of the same number of the view's other topics"
+            );
+        }
     }
 
     fn targets(&self, outbox: Option<&Outbox>) -> Result<Vec<Target>, ConnectorError> {
@@ -237,12 +298,15 @@ impl Pipeline {
         Ok(Target { label, sink, retries })
     }
 
-    /// A target for each topic that a route of the pipeline names.
+    /// A target for each topic that a route of the pipeline names, or that takes a view's
+    /// late records.
     fn routes(&self, outbox: Option<&Outbox>) -> BTreeMap<TopicName, Target> {
         let target = |topic: &TopicName| {
             self.topic_target(format!("route to topic {topic}").into(), topic, outbox)
         };
-        self.plan.routed_topics().map(|topic| (topic.clone(), target(topic))).collect()
+        let late = self.view.iter().filter_map(|view| view.plan.late.as_ref());
+        let topics = self.plan.routed_topics().chain(late);
+        topics.map(|topic| (topic.clone(), target(topic))).collect()
     }
 
     /// A topic as a target: of the checkpoint's transaction, or appended to at once.
@@ -269,19 +333,26 @@ enum Failure {
 /// The partitions' tasks of one membership.
 #[derive(Debug, Default)]
 struct Tasks {
+    /// By each partition of a task.
     running: BTreeMap<TopicPartition, (CancellationToken, AbortHandle)>,
-    set: JoinSet<(TopicPartition, Result<(), Halt>)>,
+    set: JoinSet<(Vec<TopicPartition>, Result<(), Halt>)>,
 }
+
+/// Readers that belong to one task.
+type Readers = Vec<Box<dyn PartitionReader>>;
 
 impl Tasks {
     fn start(&mut self, task: PartitionTask) {
-        let (partition, stop) = (task.partition.clone(), task.stop.clone());
+        let partitions: Vec<_> = task.inputs.partitions().cloned().collect();
+        let (partition, stop) = (&partitions[0], task.stop.clone());
         let span = tracing::info_span!("partition", pipeline = task.pipeline.name, %partition);
         let abort = self.set.spawn({
-            let partition = partition.clone();
-            async move { (partition, task.run().await) }.instrument(span)
+            let partitions = partitions.clone();
+            async move { (partitions, task.run().await) }.instrument(span)
         });
-        self.running.insert(partition, (stop, abort));
+        for partition in partitions {
+            self.running.insert(partition, (stop.clone(), abort.clone()));
+        }
     }
 
     /// Waits for a task to end by itself; never without tasks.
@@ -337,11 +408,13 @@ impl Tasks {
 
     fn ended(
         &mut self,
-        ended: Result<(TopicPartition, Result<(), Halt>), JoinError>,
+        ended: Result<(Vec<TopicPartition>, Result<(), Halt>), JoinError>,
     ) -> Result<(), Halt> {
         match ended {
-            Ok((partition, result)) => {
-                self.running.remove(&partition);
+            Ok((partitions, result)) => {
+                for partition in &partitions {
+                    self.running.remove(partition);
+                }
                 match result {
                     // The group tells that it is lost.
                     Err(Halt::Fenced) | Ok(()) => Ok(()),
