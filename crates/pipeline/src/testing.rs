@@ -193,3 +193,29 @@ impl Lookup for Outside {
         Ok(told.unwrap_or_else(|| Answer::Found(vec![json!({ "of": n })])))
     }
 }
+
+/// A plan from a file over the topic `visits`, with these views.
+pub(crate) fn plan_with_views(views: &str) -> Plan {
+    let head = "version: 1
+name: test
+memory: 64MiB
+durability: os
+topics:
+  visits:
+    columns: { name: string, duration: int64 }
+views:
+";
+    crate::config::tests::plan_of(&format!("{head}{views}"))
+}
+
+/// A plan with the view `v`, whose results go to `counted`.
+pub(crate) fn view_plan(sql: &str) -> Plan {
+    plan_with_views(&format!("  v: {{ sql: {sql:?}, to: counted }}"))
+}
+
+/// A visit of a page, so many seconds after the driver's clock begins.
+pub(crate) fn visit(second: i64, page: &str, duration: i64) -> Record {
+    let text = json!({ "name": page, "duration": duration }).to_string();
+    Record::new(text, Timestamp::from_millis(1_767_225_600_000 + second * 1_000))
+        .with_key(page.to_owned())
+}

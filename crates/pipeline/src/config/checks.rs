@@ -27,6 +27,7 @@ pub(super) fn across(
     endpoints: &IndexMap<String, ReadEndpoint<'_>>,
     report: &mut Report,
 ) {
+    names(pipelines, views, report);
     let readers = readers(pipelines, views);
     groups(&readers, report);
     loops(&readers, report);
@@ -64,11 +65,26 @@ fn readers<'a>(
         name,
         at: &read.at,
         group: &read.plan.group,
-        from: read.plan.read_topics().collect(),
+        from: read.reads.iter().collect(),
         to: read.plan.written_topics().collect(),
         dead_letters: &read.plan.on_error.dead_letters,
     };
     pipelines.iter().map(pipeline).chain(views.iter().map(view)).collect()
+}
+
+/// A pipeline and a view of one name would share its group and its dead letters.
+fn names(
+    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    views: &IndexMap<String, ReadView<'_>>,
+    report: &mut Report,
+) {
+    for (name, view) in views {
+        if let Some(pipeline) = pipelines.get(name) {
+            let place = pipeline.at.spot.place();
+            let what = format!("view {name:?} has the name of the pipeline at {place}");
+            report.at(&view.at, what, "give one another name");
+        }
+    }
 }
 
 /// Two pipelines of one group would share a topic's records instead of each seeing all.

@@ -151,6 +151,8 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
     let channels = channels::read(&document, &profile, &pipelines, report);
     checks::across(&topics, &sources, &pipelines, &views, &endpoints, report);
     let head = head?;
+    let of_views: Vec<_> = views.values().flat_map(|view| view.pipelines.clone()).collect();
+    let pipelines = pipelines.into_iter().map(|(name, pipeline)| (name, pipeline.plan));
     Some(Plan {
         name: head.name,
         file: path.to_path_buf(),
@@ -161,7 +163,7 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         durability: head.durability,
         topics: topics.into_plans(),
         sources: sources.into_iter().map(|(name, source)| (name, source.plan)).collect(),
-        pipelines: pipelines.into_iter().map(|(name, pipeline)| (name, pipeline.plan)).collect(),
+        pipelines: pipelines.chain(of_views).collect(),
         views: views.into_iter().map(|(name, view)| (name, view.plan)).collect(),
         endpoints: endpoints.into_iter().map(|(path, endpoint)| (path, endpoint.plan)).collect(),
         channels,

@@ -10,8 +10,7 @@ use serde_json::{Map, Value, json};
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
     HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, LookupYaml, NestYaml, PipelineYaml,
-    ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml,
-    ViewYaml,
+    ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml, ViewYaml,
 };
 use crate::connector::{About, Connectors};
 

@@ -81,7 +81,9 @@ pub enum Expectation {
     History { collection: String, documents: Vec<Map<String, Value>>, partial: bool },
     /// What a key of a table holds: a value, an object of its fields, or null for nothing.
     Cache { table: String, key: String, value: Value, partial: bool },
-    /// All dead letters of a pipeline.
+    /// All rows of a view's store, in the order of their keys.
+    View { view: String, rows: Vec<Map<String, Value>>, partial: bool },
+    /// All dead letters of a pipeline or a view.
     DeadLetters { pipeline: String, records: Vec<ExpectedDeadLetter>, partial: bool },
 }
 
@@ -244,8 +246,19 @@ pub(super) struct ExpectCacheYaml {
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+pub(super) struct ExpectViewYaml {
+    /// The view.
+    view: String,
+    rows: Vec<Map<String, Value>>,
+    /// Whether the rows may have more columns than are named.
+    #[serde(default)]
+    partial: bool,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub(super) struct ExpectDeadYaml {
-    /// The pipeline.
+    /// The pipeline or view.
     dead_letters: String,
     records: Vec<DeadYaml>,
     /// Whether the original values may have more fields than are named.
@@ -381,7 +394,7 @@ impl Reader<'_> {
     }
 
     fn expect(&mut self, at: &At<'_>) -> Option<Expectation> {
-        const KINDS: [&str; 4] = ["topic", "history", "cache", "dead_letters"];
+        const KINDS: [&str; 5] = ["topic", "history", "cache", "view", "dead_letters"];
         let kind = KINDS.iter().find_map(|kind| Some((*kind, at.get(kind)?)));
         match kind {
             Some(("topic", name_at)) => {
@@ -409,9 +422,16 @@ impl Reader<'_> {
                 self.store("table", &cache, &name_at);
                 Some(Expectation::Cache { table: cache, key, value, partial })
             }
+            Some(("view", name_at)) => {
+                let ExpectViewYaml { view, rows, partial } = self.report.read(at)?;
+                let known: Vec<&str> = self.plan.views.keys().map(String::as_str).collect();
+                self.known("view", &view, &known, &name_at);
+                Some(Expectation::View { view, rows, partial })
+            }
             Some((_, name_at)) => {
                 let expect: ExpectDeadYaml = self.report.read(at)?;
-                let known: Vec<&str> = self.plan.pipelines.keys().map(String::as_str).collect();
+                let known = self.plan.pipelines.keys().chain(self.plan.views.keys());
+                let known: Vec<&str> = known.map(String::as_str).collect();
                 self.known("pipeline", &expect.dead_letters, &known, &name_at);
                 let record =
                     |dead: DeadYaml| ExpectedDeadLetter { value: dead.value, error: dead.error };

@@ -104,6 +104,15 @@ impl Topics {
         }
     }
 
+    /// Notes a topic that holds another one's records in other partitions.
+    pub(super) fn write_through(&mut self, name: &TopicName, of: &TopicName, partitions: i32) {
+        self.write(name);
+        let original = self.plans.get(of).cloned();
+        if let (Some(topic), Some(original)) = (self.plans.get_mut(name), original) {
+            *topic = TopicPlan { partitions, declared: topic.declared, ..original };
+        }
+    }
+
     pub(super) fn into_plans(self) -> IndexMap<TopicName, TopicPlan> {
         self.plans
     }

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 
 use courant_log::{Retention, TopicSettings};
-use courant_model::{Columns, Span, TopicName};
-use courant_sql::stream::{self, Emit, Query, QueryOptions, Relation, RelationKind};
+use courant_model::{Span, TopicName, json::FieldPath};
+use courant_sql::stream::{self, Emit, Query, QueryOptions, Relation, RelationKind, Spread};
 use indexmap::IndexMap;
 
 use super::{
@@ -21,13 +21,19 @@ use super::{
 };
 use crate::{
     options::suggest,
-    plan::{ErrorPlan, Guarantee, ViewEmit, ViewInput, ViewPlan},
+    plan::{
+        ErrorPlan, Guarantee, PipelinePlan, StepPlan, TargetPlan, ViewEmit, ViewInput, ViewPlan,
+    },
 };
 
 /// A view that was read, with its place.
 #[derive(Debug)]
 pub(super) struct ReadView<'a> {
     pub(super) at: At<'a>,
+    /// The topics of its query, as the file names them.
+    pub(super) reads: Vec<TopicName>,
+    /// Pipelines that bring records to the partitions where the query needs them.
+    pub(super) pipelines: Vec<(String, PipelinePlan)>,
     pub(super) plan: ViewPlan,
 }
 
@@ -132,7 +138,8 @@ fn compile<'a>(
     let query = Query::compile(&yaml.sql, &relations, &options);
     let query = query.map_err(|error| sql::tell(&error, &place, report)).ok()?;
     let inputs = inputs(&query, views, &lateness, yaml.lateness);
-    let plan = ViewPlan {
+    let known_keys = known_keys(&inputs, views, topics);
+    let mut plan = ViewPlan {
         inputs,
         emit,
         grace: yaml.grace,
@@ -158,8 +165,10 @@ fn compile<'a>(
     plan.late.iter().for_each(|topic| topics.write(topic));
     topics.write(&plan.on_error.dead_letters);
     topics.write_view(&plan);
-    partitions(name, &plan, &place, topics, report);
-    Some(ReadView { at, plan })
+    let reads = plan.read_topics().cloned().collect();
+    let pipelines = spread(name, &mut plan, &known_keys, &place, topics, report);
+    pairs(name, &plan, &place, topics, report);
+    Some(ReadView { at, reads, pipelines, plan })
 }
 
 /// The relations that a query names, and the lateness that their topics allow.
@@ -183,8 +192,7 @@ fn relations(
                 missing = true;
                 continue;
             };
-            let kind =
-                if topic.is_table { RelationKind::Table } else { RelationKind::Stream };
+            let kind = if topic.is_table { RelationKind::Table } else { RelationKind::Stream };
             let (columns, key) = (columns.clone(), topic.key.to_vec());
             let event_time = topic.event_time;
             relations.insert(name.clone(), Relation { columns, kind, key, event_time });
@@ -237,6 +245,24 @@ fn inputs(
     inputs
 }
 
+/// The columns that make each topic's record key; none where that is not known.
+fn known_keys(
+    inputs: &[ViewInput],
+    views: &IndexMap<String, ReadView<'_>>,
+    topics: &Topics,
+) -> Vec<Vec<String>> {
+    let of_view = |topic: &TopicName| {
+        let view = views.values().find(|view| view.plan.to == *topic)?;
+        Some(view.plan.key()?.into_iter().map(Into::into).collect())
+    };
+    let declared = |topic: &TopicName| {
+        let key = topics.relation(topic.as_str()).map(|topic| topic.key.to_vec());
+        key.filter(|key| !key.is_empty())
+    };
+    let key = |input: &ViewInput| declared(&input.topic).or_else(|| of_view(&input.topic));
+    inputs.iter().map(|input| key(input).unwrap_or_default()).collect()
+}
+
 fn emit(yaml: &ViewYaml) -> ViewEmit {
     match &yaml.emit {
         EmitYaml::Word(EmitWord::Changes) => ViewEmit::Changes { every: None },
@@ -245,9 +271,134 @@ fn emit(yaml: &ViewYaml) -> ViewEmit {
     }
 }
 
-/// What the query needs of its topics' partitions: all of one number, and every group in
-/// one of them.
-fn partitions(name: &str, plan: &ViewPlan, at: &At<'_>, topics: &Topics, report: &mut Report) {
+/// Brings every group to one partition: topics whose partitions do not fit the query are
+/// read through a topic of the view's own, which a pipeline fills by another key. Answers
+/// these pipelines.
+fn spread(
+    name: &str,
+    plan: &mut ViewPlan,
+    known_keys: &[Vec<String>],
+    at: &At<'_>,
+    topics: &mut Topics,
+    report: &mut Report,
+) -> Vec<(String, PipelinePlan)> {
+    let counts: Vec<i32> =
+        plan.read_topics().map(|topic| topics.partitions(topic).unwrap_or(1)).collect();
+    let most = counts.iter().copied().max().unwrap_or(1);
+    if most == 1 {
+        return Vec::new();
+    }
+    let needs: Vec<Spread> = plan.inputs.iter().map(|input| need(&plan.query, input)).collect();
+    let alone = needs.contains(&Spread::One);
+    let place = common_place(&needs, known_keys);
+    let mut pipelines = Vec::new();
+    for (index, need) in needs.iter().enumerate() {
+        let key = match need {
+            Spread::By(columns) if !alone => {
+                let known = &known_keys[index];
+                let fits = if plan.inputs.len() == 1 {
+                    !known.is_empty() && known.iter().all(|column| columns.contains(column))
+                } else {
+                    columns.get(place).is_some_and(|column| known.as_slice() == [column.clone()])
+                };
+                if fits {
+                    continue;
+                }
+                columns.get(place).or(columns.first()).and_then(|column| field(column))
+            }
+            Spread::Any if !alone => continue,
+            Spread::Any | Spread::One | Spread::By(_) => None,
+        };
+        let input = &plan.inputs[index];
+        let is_table =
+            input.reads.iter().any(|read| plan.query.inputs()[*read].kind == RelationKind::Table);
+        if is_table && !alone {
+            let what = format!(
+                "table {:?} has {} partitions by another key than view {name:?} needs",
+                input.topic.as_str(),
+                counts[index]
+            );
+            let remedy = "say its \"key\" under \"topics\" if it fits, or give it one partition";
+            report.at(at, what, remedy);
+            continue;
+        }
+        if key.is_none() && !alone {
+            let what = format!(
+                "view {name:?} groups topic {:?} by an expression, and it has {} partitions",
+                input.topic.as_str(),
+                counts[index]
+            );
+            report.at(at, what, "group by a column, or give the topic one partition");
+            continue;
+        }
+        let partitions = if alone { 1 } else { most };
+        pipelines.extend(through(name, plan, index, key, partitions, topics));
+    }
+    pipelines
+}
+
+/// How rows of a topic must be spread for all places of the query that read it.
+fn need(query: &Query, input: &ViewInput) -> Spread {
+    let needs = input.reads.iter().map(|read| query.inputs()[*read].partition_by.clone());
+    needs
+        .reduce(|one, other| match (one, other) {
+            (Spread::Any, other) | (other, Spread::Any) => other,
+            (Spread::By(one), Spread::By(other)) if one == other => Spread::By(one),
+            _ => Spread::One,
+        })
+        .unwrap_or(Spread::Any)
+}
+
+/// Which of the columns that joined topics share decides: one that a topic is spread by
+/// already, or the first.
+fn common_place(needs: &[Spread], known_keys: &[Vec<String>]) -> usize {
+    let place = |(need, known): (&Spread, &Vec<String>)| match (need, known.as_slice()) {
+        (Spread::By(columns), [key]) => columns.iter().position(|column| column == key),
+        _ => None,
+    };
+    needs.iter().zip(known_keys).find_map(place).unwrap_or(0)
+}
+
+/// The column of an input, as a field; `None`: it is another expression.
+fn field(column: &str) -> Option<FieldPath> {
+    let is_plain = |c: char| c.is_alphanumeric() || c == '_' || c == '$';
+    column.chars().all(is_plain).then(|| column.parse().ok()).flatten()
+}
+
+/// Has an input read through a topic of the view's own; answers the pipeline that fills it.
+fn through(
+    name: &str,
+    plan: &mut ViewPlan,
+    index: usize,
+    key: Option<FieldPath>,
+    partitions: i32,
+    topics: &mut Topics,
+) -> Option<(String, PipelinePlan)> {
+    let from = plan.inputs[index].topic.clone();
+    let step = match plan.inputs.len() {
+        1 => format!("{name}.repartition"),
+        _ => format!("{name}.{from}.repartition"),
+    };
+    let topic: TopicName = format!("{}.{from}.repartition", plan.group).parse().ok()?;
+    topics.write_through(&topic, &from, partitions);
+    let pipeline = PipelinePlan {
+        from: vec![from],
+        group: format!("{}.repartition", plan.group),
+        start: plan.start,
+        guarantee: plan.guarantee,
+        steps: key.map(|field| StepPlan::Key { field: Some(field) }).into_iter().collect(),
+        to: vec![TargetPlan::Topic { topic: topic.clone() }],
+        on_error: plan.on_error.clone(),
+        freshness_p99: None,
+        linger: Span::default(),
+        checkpoint: plan.checkpoint,
+    };
+    plan.inputs[index].topic = topic;
+    Some((step, pipeline))
+}
+
+/// Finds topics of one query whose partitions do not pair.
+fn pairs(name: &str, plan: &ViewPlan, at: &At<'_>, topics: &Topics, report: &mut Report) {
     let counts = plan.read_topics().filter_map(|topic| Some((topic, topics.partitions(topic)?)));
     let counts: Vec<_> = counts.collect();
     if let [(first, count), rest @ ..] = counts.as_slice()

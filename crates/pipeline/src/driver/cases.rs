@@ -80,8 +80,7 @@ fn run_case(plan: &Plan, case: &TestCase) -> Result<(), Mismatch> {
                 driver.give(topic, records).map_err(|error| error.to_string())
             }
             TestAction::Advance(span) => {
-                driver.advance(span.as_duration());
-                Ok(())
+                driver.advance(span.as_duration()).map_err(|error| error.to_string())
             }
             TestAction::Expect(expectation) => unmet(&driver, expectation).map_or(Ok(()), Err),
         };
@@ -125,6 +124,18 @@ fn unmet(driver: &Driver, expectation: &Expectation) -> Option<String> {
             let found = driver.cache(table, key).unwrap_or(Value::Null);
             let what = difference(value, &found, *partial)?;
             Some(format!("key {key:?} of cache table {table:?}: {what}"))
+        }
+        Expectation::View { view, rows, partial } => {
+            let found = driver.view(view);
+            let what = format!("view {view:?}");
+            in_list(
+                &what,
+                "rows",
+                rows,
+                &found,
+                |expected, found| difference(&Value::Object(expected.clone()), found, *partial),
+                quote,
+            )
         }
         Expectation::DeadLetters { pipeline, records, partial } => {
             let found: Vec<&Record> = driver.dead_letters(pipeline).iter().collect();

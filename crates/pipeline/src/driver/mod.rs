@@ -2,7 +2,7 @@
 //!
 //! No clock, network, disk or task: topics are lists, stores are maps, time is moved by
 //! hand, and when a call returns everything that follows from it has happened. The
-//! pipelines are the runtime's own [`PipelineCore`]s, and events become writes by the
+//! pipelines are the runtime's own [`PipelineCore`]s, the views its `ViewCore`s, and events become writes by the
 //! same functions as there. Every topic has one partition here, so that what it holds
 //! has one order; sources do not run, their topics are given records. Lookups ask the
 //! stores, or find the answers that were given for them.
@@ -23,9 +23,10 @@ use crate::{
     core::{CoreOutput, Originals, PipelineCore},
     event::Event,
     lookup::{Asked, LookupStage},
-    plan::{LookupSource, PipelinePlan, Plan, TargetPlan},
+    plan::{LookupSource, PipelinePlan, Plan, TargetPlan, ViewPlan},
     sinks::{cache, history},
     steps::{Rejected, StepContext, StepError, pins::Pins},
+    view::ViewOutput,
 };
 
 mod cases;
@@ -37,10 +38,14 @@ mod lookup_tests;
 mod stores;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod view_tests;
+mod views;
 
 pub use cases::{CaseOutcome, Mismatch, TestReport, run_tests};
 
 use stores::Stores;
+use views::DrivenView;
 
 /// A plan on virtual time.
 #[derive(Debug)]
@@ -49,6 +54,7 @@ pub struct Driver {
     topics: BTreeMap<TopicName, Vec<StoredRecord>>,
     stores: Stores,
     pipelines: IndexMap<String, Driven>,
+    views: IndexMap<String, DrivenView>,
 }
 
 /// A pipeline of the plan.
@@ -97,7 +103,9 @@ impl Driver {
             pipelines.insert(name.clone(), driven.map_err(failed)?);
         }
         let now = Origin::from_timestamp(now);
-        Ok(Self { now, topics: BTreeMap::new(), stores: Stores::default(), pipelines })
+        let view = |(name, view): (&String, &ViewPlan)| (name.clone(), DrivenView::new(view, now));
+        let views = plan.views.iter().map(view).collect();
+        Ok(Self { now, topics: BTreeMap::new(), stores: Stores::default(), pipelines, views })
     }
 
     /// Appends records to a topic; a record without a timestamp
@@ -127,10 +135,18 @@ impl Driver {
         }
     }
 
-    /// Moves the clock forward.
-    pub fn advance(&mut self, by: Duration) {
+    /// Moves the clock forward. Everything that follows happens.
+    ///
+    /// # Errors
+    /// [`DriverError::Endless`].
+    pub fn advance(&mut self, by: Duration) -> Result<(), DriverError> {
         let micros = i64::try_from(by.as_micros()).unwrap_or(i64::MAX);
         self.now = Origin::from_micros(self.now.as_micros().saturating_add(micros));
+        for index in 0..self.views.len() {
+            let output = self.views[index].tick(self.now);
+            self.deliver_view(index, output, &Originals::default());
+        }
+        self.settle()
     }
 
     /// The records of a topic, in order.
@@ -148,9 +164,21 @@ impl Driver {
         self.stores.cached(table, key, self.now)
     }
 
-    /// What a pipeline set aside, in order.
-    pub fn dead_letters(&self, pipeline: &str) -> &[Record] {
-        self.pipelines.get(pipeline).map_or(&[], |driven| &driven.dead_letters)
+    /// The rows of a view's store, in the order of their keys.
+    pub fn view(&self, name: &str) -> Vec<Value> {
+        self.views.get(name).map(DrivenView::rows).unwrap_or_default()
+    }
+
+    /// How many records came too late for a view.
+    pub fn late(&self, view: &str) -> usize {
+        self.views.get(view).map_or(0, |driven| driven.late)
+    }
+
+    /// What a pipeline, or a view, set aside, in order.
+    pub fn dead_letters(&self, name: &str) -> &[Record] {
+        let pipeline = self.pipelines.get(name).map(|driven| &driven.dead_letters);
+        let view = || self.views.get(name).map(|driven| &driven.dead_letters);
+        pipeline.or_else(view).map_or(&[], Vec::as_slice)
     }
 
     /// What the connectors among a pipeline's targets were given, in order.
@@ -168,7 +196,7 @@ impl Driver {
         records.push(StoredRecord { topic: topic.clone(), partition: 0, offset, record });
     }
 
-    /// Runs the pipelines until none has anything left to read.
+    /// Runs the pipelines and views until none has anything left to read.
     fn settle(&mut self) -> Result<(), DriverError> {
         for _ in 0..DRIVER_ROUNDS_MAX {
             let mut quiet = true;
@@ -176,6 +204,12 @@ impl Driver {
                 while let Some(batch) = self.pipelines[index].next_batch(&self.topics) {
                     quiet = false;
                     self.deliver(index, batch);
+                }
+            }
+            for index in 0..self.views.len() {
+                while let Some((record, output)) = self.views[index].step(&self.topics, self.now) {
+                    quiet = false;
+                    self.deliver_view(index, output, &Originals::of(&[record]));
                 }
             }
             if quiet {
@@ -214,6 +248,21 @@ impl Driver {
             events.iter().for_each(|event| self.append(&topic, event.to_record()));
         }
         self.set_aside(index, &rejected, &originals);
+    }
+
+    fn deliver_view(&mut self, index: usize, output: ViewOutput, originals: &Originals) {
+        let CoreOutput { events, routed, rejected } = output.output;
+        let now = self.timestamp();
+        let (name, driven) = self.views.get_index_mut(index).expect("it is one of them");
+        let letters = originals.dead_letters(&rejected, name, now);
+        driven.dead_letters.extend(letters.iter().cloned());
+        let plan = Arc::clone(&driven.plan);
+        events.iter().for_each(|event| self.append(&plan.to, event.to_record()));
+        for (topic, events) in routed {
+            events.iter().for_each(|event| self.append(&topic, event.to_record()));
+        }
+        let dead_letters = &plan.on_error.dead_letters;
+        letters.into_iter().for_each(|letter| self.append(dead_letters, letter));
     }
 
     fn set_aside(&mut self, index: usize, rejected: &[Rejected], originals: &Originals) {

@@ -79,7 +79,7 @@ fn a_statement_that_does_not_fit_declared_columns_is_told_at_once() {
 fn the_clock_of_a_statement_is_the_drivers() {
     let steps = [sql("SELECT now() AS at FROM input")];
     let mut driver = driver(pipeline("in", steps, [to_topic("out")]));
-    driver.advance(Duration::from_secs(60));
+    driver.advance(Duration::from_secs(60)).unwrap();
     give(&mut driver, [json!({ "n": 1 })]);
     assert_eq!(values(&driver, "out"), [json!({ "at": "2026-01-01T00:01:00Z" })]);
 }
@@ -159,9 +159,9 @@ fn a_duplicate_passes_again_once_its_time_is_over_or_its_place_is_taken() {
         driver.topic(&name("out")).len() > before
     };
     assert!(passed(&mut driver, 1));
-    driver.advance(Duration::from_millis(999));
+    driver.advance(Duration::from_millis(999)).unwrap();
     assert!(!passed(&mut driver, 1));
-    driver.advance(Duration::from_millis(1));
+    driver.advance(Duration::from_millis(1)).unwrap();
     assert!(passed(&mut driver, 1), "its time is over");
     assert!(passed(&mut driver, 2));
     assert!(passed(&mut driver, 3), "the oldest of two makes room");
@@ -273,7 +273,7 @@ fn cache_fields_gather_under_their_key_and_expire_with_it() {
     let expected = json!({ "1": { "k": "a", "f": 1 }, "2": { "k": "a", "f": 2 } });
     assert_eq!(driver.cache("t", "a"), Some(expected));
     assert_eq!(errors(&driver).len(), 1);
-    driver.advance(Duration::from_millis(500));
+    driver.advance(Duration::from_millis(500)).unwrap();
     assert_eq!(driver.cache("t", "a"), None);
 }
 

@@ -144,7 +144,8 @@ fn write_view(name: &str, view: &ViewPlan, out: &mut String) -> fmt::Result {
     writeln!(out, ")")?;
     writeln!(out, "    {}", shortened(&view.sql))?;
     for OperatorInfo { id, inputs, name, words, tables, cost } in view.query.operators() {
-        let from = if inputs.is_empty() { String::new() } else { format!(" ← {}", list(&inputs)) };
+        let from =
+            if inputs.is_empty() { String::new() } else { format!(" ← {}", list(&inputs)) };
         write!(out, "      {id}{from} {name} {words}; {cost}")?;
         if !tables.is_empty() {
             write!(out, "; state in {}", list(&tables))?;

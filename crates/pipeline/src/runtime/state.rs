@@ -14,7 +14,10 @@ use std::{
 
 use courant_model::{
     Column, Columns, Offset, TopicPartition,
-    limits::{STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX, VIEW_MEMTABLE_BYTES_MAX},
+    limits::{
+        STATE_CACHE_BYTES, STORE_JOURNAL_BYTES_MAX, STORE_MEMTABLE_BYTES_MAX,
+        VIEW_MEMTABLE_BYTES_MAX,
+    },
 };
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, OwnedWriteBatch, PersistMode};
 use indexmap::IndexMap;

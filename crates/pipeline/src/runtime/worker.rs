@@ -26,9 +26,9 @@ use super::{
     RoleHandles,
     budget::Budget,
     deliver::{Backoff, Control, Halt, Target},
+    inputs::{Input, Inputs},
     lookup::Asker,
     outbox::Outbox,
-    inputs::{Input, Inputs},
     partition::PartitionTask,
     state::StateStore,
     status::{PipelineMeter, PipelineStatus, PipelineWords, TaskState},
@@ -251,7 +251,8 @@ impl Pipeline {
             let partitions: Vec<String> =
                 waiting.iter().map(|reader| reader.partition().to_string()).collect();
             tracing::warn!(
-                view = self.name, ?partitions,
+                view = self.name,
+                ?partitions,
                 "partitions wait for those of the same number of the view's other topics"
             );
         }

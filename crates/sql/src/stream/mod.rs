@@ -16,6 +16,7 @@ mod calculate;
 mod delta;
 mod join;
 mod key;
+mod names;
 mod operator;
 mod plan;
 mod query;
@@ -31,6 +32,7 @@ mod union;
 mod watermark;
 mod window;
 
+pub use names::relations;
 pub use operator::OperatorInfo;
 pub use query::{Input, Query, Spread, WindowColumns};
 pub use relation::{Emit, QueryOptions, Relation, RelationKind};

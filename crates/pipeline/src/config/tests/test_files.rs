@@ -76,7 +76,7 @@ app/orders.test.yaml:6:66: unknown key "vale"; did you mean "value"?
 app/orders.test.yaml:7:17: unknown topic "order"; did you mean "orders"?
 app/orders.test.yaml:8:9: duration "soon" has no number; write one such as 500ms
 app/orders.test.yaml:9:19: unknown collection "order"; did you mean "orders"?
-app/orders.test.yaml:10:9: expectation names nothing to look at; add one of topic, history, cache, dead_letters
+app/orders.test.yaml:10:9: expectation names nothing to look at; add one of topic, history, cache, view, dead_letters
 app/orders.test.yaml:11:9: unknown step "wait"; the steps of a test are give, advance, expect
 app/orders.test.yaml:12:5: missing key "name"; add it: what is shown, as a sentence"#;
     assert_eq!(found, expected);

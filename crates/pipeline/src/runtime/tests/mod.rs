@@ -11,4 +11,5 @@ mod groups;
 mod lookups;
 mod nest;
 mod sources;
+mod views;
 mod world;

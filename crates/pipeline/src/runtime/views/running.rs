@@ -134,19 +134,18 @@ impl RunningView {
         self.changes.subscribe()
     }
 
-    /// The states of the partitions that run here.
-    pub(super) fn states(&self) -> Vec<Arc<ViewState>> {
-        self.partitions.lock().values().map(|running| Arc::clone(&running.state)).collect()
+    /// The states of the partitions that run here, by their numbers.
+    pub(super) fn states(&self) -> Vec<(PartitionId, Arc<ViewState>)> {
+        let partitions = self.partitions.lock();
+        partitions.iter().map(|(number, one)| (*number, Arc::clone(&one.state))).collect()
     }
 
     pub(crate) fn status(&self, task: PipelineStatus) -> ViewStatus {
         let partitions = self.partitions.lock();
         let watermark = partitions.values().map(|running| running.watermark).min();
         let rebuilds = partitions.values().filter_map(|running| running.rebuild.clone());
-        let rebuild = rebuilds.reduce(|one, other| Rebuild {
-            why: one.why,
-            records: one.records + other.records,
-        });
+        let rebuild = rebuilds
+            .reduce(|one, other| Rebuild { why: one.why, records: one.records + other.records });
         ViewStatus {
             task,
             sql: self.plan.sql.clone(),

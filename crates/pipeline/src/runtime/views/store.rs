@@ -13,14 +13,17 @@ use std::{
 
 use bytes::Bytes;
 use courant_model::{
-    Columns, Origin,
+    Columns, Origin, PartitionId,
     limits::{VIEW_SCAN_LIMIT_MAX, VIEW_SCAN_PIECE},
 };
 use courant_sql::stream::{RESULTS, StoredResult};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
-use super::{RunningView, ViewChange, state::{ViewState, Visit}};
+use super::{
+    RunningView, ViewChange,
+    state::{ViewState, Visit},
+};
 use crate::view::window_of;
 
 /// A view's store. Cheap to clone.
@@ -139,7 +142,7 @@ impl ViewStore {
     pub async fn scan(&self, scan: &ViewScan) -> Result<ViewPage, ViewError> {
         let bounds = self.bounds(scan)?;
         let (first, after) = match &scan.after {
-            None => (0, None),
+            None => (PartitionId::MIN, None),
             Some(text) => {
                 let (partition, key) = self.continuation(text)?;
                 (partition, Some(key))
@@ -159,7 +162,7 @@ impl ViewStore {
         let states = self.view.states();
         let found = tokio::task::spawn_blocking(move || {
             let mut rows = 0;
-            for state in &states {
+            for (_, state) in &states {
                 pieces(state, bounds.from.clone(), &bounds.to, &mut |_, _| {
                     rows += 1;
                     ControlFlow::Continue(())
@@ -216,15 +219,14 @@ impl ViewStore {
         ViewError::WrongKey { view: self.view.name.clone(), why }
     }
 
-    /// `place:key`, the key in hexadecimal digits.
-    fn continuation(&self, text: &str) -> Result<(usize, Vec<u8>), ViewError> {
+    /// `partition:key`, the key in hexadecimal digits.
+    fn continuation(&self, text: &str) -> Result<(PartitionId, Vec<u8>), ViewError> {
         let read = || {
-            let (place, digits) = text.split_once(':')?;
+            let (partition, digits) = text.split_once(':')?;
             let pairs = digits.as_bytes().chunks_exact(2);
-            let key = pairs.map(|pair| {
-                u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()
-            });
-            Some((place.parse().ok()?, key.collect::<Option<Vec<u8>>>()?))
+            let key =
+                pairs.map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok());
+            Some((partition.parse().ok()?, key.collect::<Option<Vec<u8>>>()?))
         };
         read().ok_or_else(|| ViewError::WrongContinuation {
             view: self.view.name.clone(),
@@ -241,16 +243,17 @@ impl ViewStore {
     }
 }
 
-/// Looks through the partitions, from the place and key on where the last page ended.
+/// Looks through the partitions, from the one and the key on where the last page ended.
 fn page(
-    states: &[Arc<ViewState>],
-    first: usize,
+    states: &[(PartitionId, Arc<ViewState>)],
+    first: PartitionId,
     mut after: Option<Vec<u8>>,
     bounds: &Bounds,
 ) -> Result<ViewPage, String> {
     let mut page = ViewPage::default();
-    for (place, state) in states.iter().enumerate().skip(first) {
-        let from = after.take().map_or_else(|| bounds.from.clone(), next_key);
+    for (number, state) in states.iter().filter(|(number, _)| *number >= first) {
+        let after = after.take().filter(|_| *number == first);
+        let from = after.map_or_else(|| bounds.from.clone(), next_key);
         let mut full = None;
         pieces(state, from, &bounds.to, &mut |key, value| {
             if page.rows.len() == bounds.limit {
@@ -262,7 +265,7 @@ fn page(
             {
                 let StoredResult { event_time_micros, origin, row } = stored;
                 page.rows.push(ViewRow { row, event_time_micros, origin });
-                page.next = Some(format!("{place}:{}", digits(key)));
+                page.next = Some(format!("{number}:{}", digits(key)));
             }
             ControlFlow::Continue(())
         })?;
@@ -282,12 +285,7 @@ impl Bounds {
 }
 
 /// Visits results in pieces, between which the view's task can go on.
-fn pieces(
-    state: &ViewState,
-    mut from: Vec<u8>,
-    to: &[u8],
-    visit: Visit<'_>,
-) -> Result<(), String> {
+fn pieces(state: &ViewState, mut from: Vec<u8>, to: &[u8], visit: Visit<'_>) -> Result<(), String> {
     loop {
         let (mut seen, mut last, mut ended) = (0, Vec::new(), false);
         let scanned = state.scan(RESULTS, (&from, to), &mut |key, value| {

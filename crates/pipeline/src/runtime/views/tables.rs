@@ -93,12 +93,7 @@ impl Tables {
     }
 
     /// Visits entries in force, ascending, from a table's key on and below another.
-    pub(super) fn scan(
-        &self,
-        from: &[u8],
-        to: &[u8],
-        visit: Visit<'_>,
-    ) -> Result<(), StateError> {
+    pub(super) fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StateError> {
         let skipped = self.prefix.len() + 1;
         let range = self.key(Place::Entry, from)..self.key(Place::Entry, to);
         for entry in self.keyspace.range(range) {

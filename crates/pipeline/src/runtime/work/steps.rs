@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use courant_model::{Offset, Positions, StoredRecord, TopicPartition, limits::PIPELINE_INLINE_EVENTS_MAX};
+use courant_model::{
+    Offset, Positions, StoredRecord, TopicPartition, limits::PIPELINE_INLINE_EVENTS_MAX,
+};
 
 use super::{Found, Resume};
 use crate::{
