@@ -13,14 +13,17 @@ use courant_model::{
     limits::{
         CHECKPOINT_MS_DEFAULT, DEDUPLICATE_KEYS_DEFAULT, ENDPOINT_LIMIT_DEFAULT,
         LOOKUP_CONCURRENCY_DEFAULT, LOOKUP_KEYS_DEFAULT, LOOKUP_MISSING_MS_DEFAULT,
-        MEMORY_BYTES_DEFAULT, NEST_ROWS_DEFAULT, TARGET_RETRIES_DEFAULT, VIEW_IDLE_MS_DEFAULT,
-        VIEW_KEEP_MS_DEFAULT,
+        MEMORY_BYTES_DEFAULT, NEST_ROWS_DEFAULT, TARGET_RETRIES_DEFAULT,
     },
 };
 use indexmap::IndexMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+mod view;
+
+pub(super) use view::{EmitWord, EmitYaml, ViewYaml};
 
 use super::texts::{ColumnText, DurabilityText, RetentionTime};
 use crate::plan::{Guarantee, OnMissing};
@@ -185,93 +188,6 @@ pub(super) struct PipelineYaml {
     pub(super) checkpoint: Span,
     /// The only profile that has this pipeline.
     pub(super) profile: Option<String>,
-}
-
-/// A view: a continuous query, with a store and a topic of its results.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
-pub(super) struct ViewYaml {
-    /// The query: `SELECT … FROM topic … GROUP BY …`.
-    pub(super) sql: String,
-    /// The topic of the results; `<name of the file>.<name of the view>` unless set.
-    pub(super) to: Option<TopicName>,
-    /// How long after its end, in event time, a window still takes records.
-    #[serde(default)]
-    pub(super) grace: Span,
-    /// When results go to the topic: `changes`, whenever they change; `final`, once, when
-    /// their window is closed; `{ changes: 1s }`, at most once in that time for each key.
-    #[serde(default)]
-    pub(super) emit: EmitYaml,
-    /// How far out of order records may be, instead of what their topics say.
-    pub(super) lateness: Option<Span>,
-    /// A topic that was silent for so long is left out of the watermark, where the query
-    /// reads several; `0s` waits for ever.
-    #[serde(default = "view_idle")]
-    pub(super) idle: Span,
-    /// The topic for records that come too late. They are counted in any case.
-    pub(super) late: Option<TopicName>,
-    /// How long a window stays in the store after it is closed, in event time.
-    #[serde(default = "view_keep")]
-    pub(super) keep: Span,
-    /// How long a group without a window is kept after its last record, in event time; for
-    /// ever unless set.
-    pub(super) ttl: Option<Span>,
-    /// The consumer group; `<name of the file>.<name of the view>` unless set.
-    #[schemars(length(min = 1, max = 249))]
-    pub(super) group: Option<String>,
-    /// Where the group begins in a topic that it has not read yet.
-    #[serde(default)]
-    pub(super) start: Start,
-    /// What happens to what fails.
-    #[serde(default)]
-    pub(super) on_error: ViewErrorYaml,
-    /// What readers of its topic can count on: `exactly_once` or `at_least_once`, as with
-    /// pipelines; `exactly_once` unless set. The store holds each record once in any case.
-    pub(super) guarantee: Option<GuaranteeYaml>,
-    /// Longest time between two checkpoints.
-    #[serde(default = "checkpoint")]
-    pub(super) checkpoint: Span,
-    /// The only profile that has this view.
-    pub(super) profile: Option<String>,
-}
-
-/// When results go to a view's topic.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum EmitYaml {
-    Word(EmitWord),
-    Every(EmitEvery),
-}
-
-/// When results go to a view's topic.
-#[derive(Debug, Clone, Copy, Deserialize, Serialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum EmitWord {
-    Changes,
-    Final,
-}
-
-/// Changes, at most once in a time for each key.
-#[derive(Debug, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct EmitEvery {
-    /// The time.
-    pub(super) changes: Span,
-}
-
-impl Default for EmitYaml {
-    fn default() -> Self {
-        Self::Word(EmitWord::Changes)
-    }
-}
-
-/// What happens to what a view cannot take.
-#[derive(Debug, Default, Deserialize, Serialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct ViewErrorYaml {
-    /// The topic for what is set aside; `<name of the view>.dead` unless set.
-    pub(super) dead_letters: Option<TopicName>,
 }
 
 /// What happens to what fails.
@@ -815,14 +731,6 @@ fn message_bytes() -> ByteSize {
 
 fn checkpoint() -> Span {
     Span::from_millis(CHECKPOINT_MS_DEFAULT)
-}
-
-fn view_idle() -> Span {
-    Span::from_millis(VIEW_IDLE_MS_DEFAULT)
-}
-
-fn view_keep() -> Span {
-    Span::from_millis(VIEW_KEEP_MS_DEFAULT)
 }
 
 fn retries() -> u32 {

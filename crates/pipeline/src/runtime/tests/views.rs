@@ -361,6 +361,72 @@ async fn a_paused_view_waits_and_then_goes_on() {
     stop(runtime).await;
 }
 
+/// A query over two topics, whose windows answer once.
+fn both_plan(idle: &str) -> Plan {
+    let text = format!(
+        "version: 1
+name: test
+memory: 64MiB
+durability: os
+topics:
+  visits: {{ columns: {{ name: string, duration: int64 }} }}
+  others: {{ columns: {{ name: string, duration: int64 }} }}
+views:
+  v:
+    sql: |
+      SELECT name, count(*) AS visits, sum(duration) AS total
+      FROM (SELECT name, duration FROM visits UNION ALL SELECT name, duration FROM others) AS b
+      GROUP BY name, tumble(INTERVAL '10 seconds')
+    to: counted
+    emit: final
+    idle: {idle}"
+    );
+    crate::config::tests::plan_of(&text)
+}
+
+#[tokio::test]
+async fn a_topic_that_is_silent_is_waited_for_only_so_long() {
+    let world = World::new().await;
+    let runtime = world.start(&both_plan("100ms")).await;
+    world.append("visits", visits(0..250)).await;
+    until("two windows are told", async || told(&world, "counted").await.len() == 6).await;
+    assert_eq!(counted(&told(&world, "counted").await), expected(0..200));
+    // It speaks again, and what it says is late.
+    world.append("others", visits(100..101)).await;
+    until("it is late", async || runtime.views()[0].late == 1).await;
+    stop(runtime).await;
+}
+
+#[tokio::test]
+async fn records_of_several_topics_are_taken_in_their_order_also_after_a_restart() {
+    let world = World::new().await;
+    let plan = both_plan("0s");
+    let split = |range: std::ops::Range<i64>, odd: i64| {
+        let mine = range.filter(move |n| n % 2 == odd);
+        mine.flat_map(|n| visits(n..n + 1)).collect::<Vec<_>>()
+    };
+    // One is far ahead of the other; nothing is late all the same.
+    for (first, last) in [(0, 200), (200, 450), (450, 510)] {
+        world_ready(&world, &plan).await;
+        world.append("visits", split(first..last, 0)).await;
+        world.append("others", split(first..last, 1)).await;
+        let runtime = world.start(&plan).await;
+        until_committed(&world, last).await;
+        assert_eq!(runtime.views()[0].late, 0);
+        stop(runtime).await;
+    }
+    let told = told(&world, "counted").await;
+    assert_eq!(told.len(), 15, "each closed window is told once");
+    assert_eq!(counted(&told), expected(0..500));
+}
+
+/// Makes the topics, before a view reads them.
+async fn world_ready(world: &World, plan: &Plan) {
+    if world.log.topic(&name("visits")).await.is_err() {
+        stop(world.start(plan).await).await;
+    }
+}
+
 fn final_plan() -> Plan {
     plan_with_views(&format!("  v: {{ sql: {BY_PAGE:?}, to: counted, emit: final }}"))
 }

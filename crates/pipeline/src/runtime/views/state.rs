@@ -254,3 +254,6 @@ impl Cache {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests;
