@@ -105,11 +105,9 @@ fn a_records_timestamp_is_the_largest_event_time_of_its_row() {
 
 #[test]
 fn a_view_reads_the_results_of_another() {
-    let views = format!(
-        "  total: {{ sql: \"SELECT name, count(*) AS visits FROM v GROUP BY name\" }}
-  v: {{ sql: \"SELECT name, duration FROM visits WHERE duration > 0\", to: counted }}"
-    );
-    let mut driver = Driver::new(&plan_with_views(&views), START).unwrap();
+    let views = "  total: { sql: \"SELECT name, count(*) AS visits FROM v GROUP BY name\" }
+  v: { sql: \"SELECT name, duration FROM visits WHERE duration > 0\", to: counted }";
+    let mut driver = Driver::new(&plan_with_views(views), START).unwrap();
     give(&mut driver, [(1, "a"), (2, "a"), (11, "a"), (12, "b")]);
     let rows = driver.view("total");
     assert_eq!(counts(&rows), [("a", 3), ("b", 1)]);

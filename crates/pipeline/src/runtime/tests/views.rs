@@ -78,7 +78,7 @@ async fn until_committed(world: &World, offset: i64) {
     .await;
 }
 
-fn object(value: Value) -> Map<String, Value> {
+fn object(value: &Value) -> Map<String, Value> {
     value.as_object().unwrap().clone()
 }
 
@@ -109,7 +109,7 @@ async fn rows_are_found_by_key_by_window_and_page_by_page() {
     let view = runtime.view("v").unwrap();
     assert_eq!(view.key().unwrap(), ["name", "window_start", "window_end"]);
     assert_eq!(view.count().await.unwrap(), 15);
-    let of_b = ViewScan { prefix: object(json!({ "name": "b" })), ..ViewScan::default() };
+    let of_b = ViewScan { prefix: object(&json!({ "name": "b" })), ..ViewScan::default() };
     assert_eq!(rows(&runtime, &of_b).await.len(), 5);
     let second = 1_767_225_600_000_000 + 10_000_000;
     let some = ViewScan {
@@ -120,7 +120,7 @@ async fn rows_are_found_by_key_by_window_and_page_by_page() {
     let found = counted(&rows(&runtime, &some).await);
     assert!(found.len() == 6 && found.keys().all(|(_, window)| (1..3).contains(window)));
     let range = ViewScan {
-        prefix: object(json!({ "name": "a" })),
+        prefix: object(&json!({ "name": "a" })),
         from: Some(json!("2026-01-01T00:00:20Z")),
         to: Some(json!("2026-01-01T00:00:40Z")),
         ..ViewScan::default()
@@ -138,10 +138,10 @@ async fn rows_are_found_by_key_by_window_and_page_by_page() {
     assert_eq!(pages, [4, 4, 4, 3]);
     let key = json!({ "name": "c", "window_start": "2026-01-01T00:00:00Z",
         "window_end": "2026-01-01T00:00:10Z" });
-    let row = view.get(&object(key)).await.unwrap().expect("it is there");
+    let row = view.get(&object(&key)).await.unwrap().expect("it is there");
     let row: Value = serde_json::from_slice(&row.row).unwrap();
     assert_eq!(row["visits"], 33);
-    let error = view.get(&object(json!({ "name": "c" }))).await.unwrap_err();
+    let error = view.get(&object(&json!({ "name": "c" }))).await.unwrap_err();
     assert!(matches!(error, ViewError::WrongKey { .. }), "{error}");
     stop(runtime).await;
 }

@@ -13,10 +13,9 @@ use std::{
 
 use bytes::Bytes;
 use courant_model::limits::VIEW_CACHE_BYTES;
-use courant_sql::stream::{self, State};
+use courant_sql::stream::{self, State, Visit};
 use parking_lot::{RwLock, RwLockWriteGuard};
 
-pub(super) use super::tables::Visit;
 use super::tables::{Dirty, Tables, table_key};
 use crate::runtime::state::StateError;
 
@@ -103,7 +102,7 @@ impl ViewState {
         &self,
         table: u16,
         (from, to): (&[u8], &[u8]),
-        visit: Visit<'_>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), StateError> {
         let changes = self.changes.read();
         scan(&self.tables, &changes.entries, table, (from, to), visit)
@@ -165,7 +164,7 @@ impl State for Working<'_> {
         table: u16,
         from: &[u8],
         to: &[u8],
-        visit: &mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>,
+        visit: &mut Visit<'_>,
     ) -> Result<(), stream::StateError> {
         scan(self.tables, &self.changes.entries, table, (from, to), visit)
             .map_err(|error| self.failed(error))
@@ -178,7 +177,7 @@ fn scan(
     changes: &Dirty,
     table: u16,
     (from, to): (&[u8], &[u8]),
-    visit: Visit<'_>,
+    visit: &mut Visit<'_>,
 ) -> Result<(), StateError> {
     let (mut first, mut last) = (Vec::new(), Vec::new());
     table_key(&mut first, table, from);

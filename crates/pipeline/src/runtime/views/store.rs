@@ -16,14 +16,11 @@ use courant_model::{
     Columns, Origin, PartitionId,
     limits::{VIEW_SCAN_LIMIT_MAX, VIEW_SCAN_PIECE},
 };
-use courant_sql::stream::{RESULTS, StoredResult};
+use courant_sql::stream::{RESULTS, StoredResult, Visit};
 use serde_json::{Map, Value};
 use tokio::sync::broadcast;
 
-use super::{
-    RunningView, ViewChange,
-    state::{ViewState, Visit},
-};
+use super::{RunningView, ViewChange, state::ViewState};
 use crate::view::window_of;
 
 /// A view's store. Cheap to clone.
@@ -285,7 +282,12 @@ impl Bounds {
 }
 
 /// Visits results in pieces, between which the view's task can go on.
-fn pieces(state: &ViewState, mut from: Vec<u8>, to: &[u8], visit: Visit<'_>) -> Result<(), String> {
+fn pieces(
+    state: &ViewState,
+    mut from: Vec<u8>,
+    to: &[u8],
+    visit: &mut Visit<'_>,
+) -> Result<(), String> {
     loop {
         let (mut seen, mut last, mut ended) = (0, Vec::new(), false);
         let scanned = state.scan(RESULTS, (&from, to), &mut |key, value| {

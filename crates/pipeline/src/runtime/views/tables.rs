@@ -5,10 +5,11 @@
 //! force; the committed number of the checkpoint decides which counts. Unlike the steps'
 //! memory it is read while the task runs, key by key: it need not fit in memory.
 
-use std::{collections::BTreeMap, ops::ControlFlow};
+use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use courant_model::{Offset, PartitionId, TopicName, limits::VIEW_STAGED_CHUNK_BYTES};
+use courant_sql::stream::Visit;
 use fjall::{Database, Keyspace, OwnedWriteBatch, PersistMode};
 use serde::{Deserialize, Serialize};
 
@@ -16,9 +17,6 @@ use crate::runtime::state::{StateError, failed};
 
 /// Changes of a view's tables: table and key ([`table_key`]) → value, or nothing.
 pub(super) type Dirty = BTreeMap<Vec<u8>, Option<Bytes>>;
-
-/// Is shown keys and values until it breaks.
-pub(super) type Visit<'a> = &'a mut dyn FnMut(&[u8], &[u8]) -> ControlFlow<()>;
 
 /// What belongs to a checkpoint beside the tables.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,7 +91,12 @@ impl Tables {
     }
 
     /// Visits entries in force, ascending, from a table's key on and below another.
-    pub(super) fn scan(&self, from: &[u8], to: &[u8], visit: Visit<'_>) -> Result<(), StateError> {
+    pub(super) fn scan(
+        &self,
+        from: &[u8],
+        to: &[u8],
+        visit: &mut Visit<'_>,
+    ) -> Result<(), StateError> {
         let skipped = self.prefix.len() + 1;
         let range = self.key(Place::Entry, from)..self.key(Place::Entry, to);
         for entry in self.keyspace.range(range) {
