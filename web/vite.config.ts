@@ -10,7 +10,10 @@ export default defineConfig({
   server: {
     proxy: {
       ...Object.fromEntries(
-        ["/api", "/messages", "/analysis", "/orders", "/customers", "/metrics"].map((path) => [path, courant]),
+        [
+          ...["/api", "/messages", "/analysis", "/orders", "/customers", "/metrics"],
+          ...["/publish", "/analytics", "/analyticsAggregate", "/averages"],
+        ].map((path) => [path, courant]),
       ),
       "/app/": { target: courant, ws: true },
     },

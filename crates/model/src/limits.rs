@@ -345,6 +345,10 @@ pub const HTTP_STOP_MS_MAX: u64 = 5_000;
 /// proxies give a silent connection up.
 pub const STREAM_HEARTBEAT_MS: u64 = 15_000;
 
+/// Shortest time between two messages of an endpoint that streams a view; each of them
+/// reads the store.
+pub const VIEW_STREAM_MS_MIN: u64 = 100;
+
 /// How long a stream's client is told to wait before it connects again.
 pub const STREAM_RETRY_MS: u64 = 1_000;
 

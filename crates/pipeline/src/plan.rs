@@ -303,6 +303,24 @@ pub enum EndpointPlan {
     /// A cache key by the path's first parameter; all fields, or the one of the
     /// second parameter.
     Cache { table: String, key: String, field: Option<String> },
+    /// Rows of a view.
+    View(ViewEndpointPlan),
+}
+
+/// An endpoint over a view's store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ViewEndpointPlan {
+    pub view: String,
+    /// The path's parameters: values of the first key columns.
+    pub parameters: Vec<String>,
+    /// A message so often, as server-sent events; `None`: an answer to each request.
+    pub stream: Option<Span>,
+    /// Only windows that lie within so long before now.
+    pub last: Option<Span>,
+    /// One object instead of a list: the column of its names, and that of its values.
+    pub object: Option<(String, String)>,
+    /// Rows at most.
+    pub limit: usize,
 }
 
 impl StepPlan {

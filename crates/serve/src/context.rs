@@ -19,7 +19,13 @@ use serde::Serialize;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::{endpoints::Endpoints, error::ApiError, guard::Security, pipelines::Pipelines};
+use crate::{
+    endpoints::Endpoints,
+    error::ApiError,
+    guard::Security,
+    pipelines::Pipelines,
+    views::{ViewState, Views},
+};
 
 /// Everything that is served.
 #[derive(Debug)]
@@ -29,6 +35,7 @@ pub struct ServeContext {
     pub cache: Arc<dyn Cache>,
     pub history: Arc<dyn History>,
     pub pipelines: Arc<dyn Pipelines>,
+    pub views: Arc<dyn Views>,
     /// The file's endpoints, by path.
     pub endpoints: IndexMap<String, EndpointPlan>,
     /// Routes that running sources serve.
@@ -128,6 +135,16 @@ impl Shared {
 
     pub(crate) fn cache(&self) -> &dyn Cache {
         &*self.context.cache
+    }
+
+    /// The view of this name.
+    ///
+    /// # Errors
+    /// [`ApiError::UnknownView`].
+    pub(crate) fn view(&self, name: &str) -> Result<ViewState, ApiError> {
+        let mut views = self.context.views.views().into_iter();
+        let unknown = || ApiError::UnknownView { view: name.into() };
+        views.find(|view| view.name == name).ok_or_else(unknown)
     }
 
     /// Takes one of the places for subscribers; it is free again with the permit.

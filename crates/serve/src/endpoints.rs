@@ -24,6 +24,9 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 
+pub(crate) mod view;
+
+use self::view::{Latest, ViewEndpoint};
 use crate::{
     cached::{self, Held},
     context::Shared,
@@ -38,7 +41,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Endpoints {
     matcher: matchit::Router<usize>,
-    plans: Vec<(String, EndpointPlan)>,
+    plans: Vec<(String, EndpointPlan, Latest)>,
 }
 
 /// Why an endpoint cannot be served.
@@ -90,19 +93,20 @@ impl Endpoints {
                 .insert(path, index)
                 .map_err(|error| EndpointError { path: path.clone(), why: error.to_string() })?;
         }
-        let plans = plans.iter().map(|(path, plan)| (path.clone(), plan.clone())).collect();
-        Ok(Self { matcher, plans })
+        let plans = plans.iter();
+        let plans = plans.map(|(path, plan)| (path.clone(), plan.clone(), Latest::default()));
+        Ok(Self { matcher, plans: plans.collect() })
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &EndpointPlan)> {
-        self.plans.iter().map(|(path, plan)| (path.as_str(), plan))
+        self.plans.iter().map(|(path, plan, _)| (path.as_str(), plan))
     }
 
     fn find(&self, path: &str) -> Option<Found<'_>> {
         let found = self.matcher.at(path).ok()?;
-        let (path, plan) = self.plans.get(*found.value)?;
+        let (path, plan, latest) = self.plans.get(*found.value)?;
         let params = found.params.iter().map(|(name, value)| (name.into(), value.into())).collect();
-        Some(Found { path, plan, params })
+        Some(Found { path, plan, latest, params })
     }
 }
 
@@ -110,6 +114,7 @@ impl Endpoints {
 struct Found<'a> {
     path: &'a str,
     plan: &'a EndpointPlan,
+    latest: &'a Latest,
     /// Not decoded yet.
     params: BTreeMap<String, String>,
 }
@@ -203,6 +208,12 @@ async fn answer(
             no_query(parts)?;
             let document = find::document(shared.history(), collection, param(parameter)).await?;
             Ok(Json(document).into_response())
+        }
+        EndpointPlan::View(plan) => {
+            no_query(parts)?;
+            let parts = plan.parameters.iter().map(|name| param(name).to_owned()).collect();
+            let latest = Arc::clone(found.latest);
+            ViewEndpoint { plan: plan.clone(), parts, latest }.answer(shared).await
         }
         EndpointPlan::Cache { table, key, field: Some(field) } => {
             no_query(parts)?;

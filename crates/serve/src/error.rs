@@ -13,7 +13,7 @@ use axum::{
 };
 use courant_log::{ErrorCode, LogError};
 use courant_model::{NameError, limits};
-use courant_pipeline::runtime::UnknownPipeline;
+use courant_pipeline::runtime::{UnknownPipeline, ViewError};
 use courant_stores::{StoreError, StoreErrorCode};
 use serde_json::json;
 
@@ -40,6 +40,12 @@ pub enum ApiError {
     UnknownKey { table: String, key: String },
     #[error("key {key:?} of cache table {table:?} has no field {field:?}")]
     UnknownField { table: String, key: String, field: String },
+    #[error("view {view:?} does not exist")]
+    UnknownView { view: String },
+    #[error("view {view:?} has no row with key {key}")]
+    UnknownRow { view: String, key: String },
+    #[error(transparent)]
+    View(#[from] ViewError),
     #[error("dead letter {position} was sent back already")]
     AlreadyRedriven { position: String },
     #[error("request body is larger than the {} bytes allowed", limits::HTTP_BODY_BYTES_MAX)]
@@ -84,13 +90,16 @@ impl ApiError {
             | Self::UnknownRoute { .. }
             | Self::UnknownDocument { .. }
             | Self::UnknownKey { .. }
-            | Self::UnknownField { .. } => StatusCode::NOT_FOUND,
+            | Self::UnknownField { .. }
+            | Self::UnknownView { .. }
+            | Self::UnknownRow { .. } => StatusCode::NOT_FOUND,
             Self::AlreadyRedriven { .. } => StatusCode::CONFLICT,
             Self::TopicName(_) | Self::InvalidRequest { .. } => StatusCode::BAD_REQUEST,
             Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
             Self::UrlTooLong { .. } => StatusCode::URI_TOO_LONG,
             Self::UnsupportedMediaType { .. } => StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            Self::View(error) => view_status(error),
             Self::TooManySubscribers | Self::TooManyTrials => StatusCode::SERVICE_UNAVAILABLE,
             Self::HostNotAllowed { .. }
             | Self::CrossOrigin { .. }
@@ -113,6 +122,9 @@ impl ApiError {
             Self::UnknownDocument { .. } => "unknown_document",
             Self::UnknownKey { .. } => "unknown_key",
             Self::UnknownField { .. } => "unknown_field",
+            Self::UnknownView { .. } => "unknown_view",
+            Self::UnknownRow { .. } => "unknown_row",
+            Self::View(error) => view_code(error),
             Self::AlreadyRedriven { .. } => "already_redriven",
             Self::BodyTooLarge => "body_too_large",
             Self::UrlTooLong { .. } => "url_too_long",
@@ -131,7 +143,9 @@ impl ApiError {
         match self {
             Self::Log(error) => error.retryable(),
             Self::Store(error) => error.retryable(),
-            Self::TooManySubscribers | Self::TooManyTrials => true,
+            Self::TooManySubscribers
+            | Self::TooManyTrials
+            | Self::View(ViewError::Storage { .. }) => true,
             _ => false,
         }
     }
@@ -249,5 +263,25 @@ fn store_status(error: &StoreError) -> StatusCode {
         StoreErrorCode::Storage | StoreErrorCode::Closed => StatusCode::SERVICE_UNAVAILABLE,
         StoreErrorCode::AccessDenied => StatusCode::BAD_GATEWAY,
         StoreErrorCode::InUse | StoreErrorCode::Damaged => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn view_status(error: &ViewError) -> StatusCode {
+    match error {
+        ViewError::NoStore { .. } => StatusCode::CONFLICT,
+        ViewError::WrongKey { .. }
+        | ViewError::NoWindows { .. }
+        | ViewError::WrongContinuation { .. } => StatusCode::BAD_REQUEST,
+        ViewError::Storage { .. } => StatusCode::SERVICE_UNAVAILABLE,
+    }
+}
+
+const fn view_code(error: &ViewError) -> &'static str {
+    match error {
+        ViewError::NoStore { .. } => "no_store",
+        ViewError::WrongKey { .. } => "wrong_key",
+        ViewError::NoWindows { .. } => "no_windows",
+        ViewError::WrongContinuation { .. } => "wrong_continuation",
+        ViewError::Storage { .. } => StoreErrorCode::Storage.as_str(),
     }
 }

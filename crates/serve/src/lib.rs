@@ -36,6 +36,7 @@ mod start;
 mod stream;
 mod table;
 mod telemetry;
+mod views;
 
 pub use channels::{Channels, JournalError, Outlet};
 pub use context::{About, PushAddress, PushRoutes, Readiness, ServeContext};
@@ -45,6 +46,7 @@ pub use guard::{Role, Security, Token};
 pub use listen::serve;
 pub use pipelines::{PipelineView, Pipelines, SourceView};
 pub use record_json::RecordJson;
+pub use views::{ViewColumn, ViewOperator, ViewRebuild, ViewState, ViewWindow, Views};
 
 use crate::{context::Shared, endpoints::Endpoints};
 

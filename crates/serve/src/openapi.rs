@@ -98,6 +98,7 @@ fn operation(route: &Route) -> Value {
 
 fn endpoint(path: &str, plan: &EndpointPlan) -> Value {
     let mut parameters = path_parameters(path);
+    let mut media_type = "application/json";
     let (summary, what) = match plan {
         EndpointPlan::HistoryList { .. } => {
             parameters.extend(query_parameters(&schema_of::<Narrowing>()));
@@ -117,13 +118,23 @@ fn endpoint(path: &str, plan: &EndpointPlan) -> Value {
             }
             ("gives what a cache key holds", "the value, or fields by name")
         }
+        EndpointPlan::View(plan) => {
+            if plan.stream.is_some() {
+                media_type = "text/event-stream";
+            }
+            let what = match plan.object {
+                Some(_) => "an object with a value for each name",
+                None => "`{\"count\": n, \"data\": [row]}`; the row alone by a whole key",
+            };
+            ("gives rows of a view; with `stream` again and again", what)
+        }
     };
     json!({
         "tags": ["file"],
         "summary": summary,
         "parameters": parameters,
         "responses": {
-            "200": response(what, "application/json", None),
+            "200": response(what, media_type, None),
             "default": { "$ref": "#/components/responses/FlatError" },
         },
     })

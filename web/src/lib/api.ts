@@ -156,7 +156,19 @@ export const api = {
   /** Creates an order, or changes the one that has its number. */
   putOrder: (order: Omit<Order, "orderNumber"> & { orderNumber?: number }) => post<Order>("/orders", order),
   postMessage: (text: string) => post<unknown>("/messages", { text, source: "page" }),
+  /** Sends one visit of a page, by somebody, to a topic. */
+  visit: (topic: string, page: string) => get<PageEvent>(`/publish/${name(topic)}/${name(page)}`),
 };
+
+/** The event of the `pages` example. */
+export interface PageEvent {
+  name: string;
+  user: string;
+  /** RFC 3339 with milliseconds. */
+  date: string;
+  /** Milliseconds. */
+  duration: number;
+}
 
 export type Connection = "connecting" | "live" | "reconnecting";
 
@@ -179,5 +191,21 @@ export function watch(collection: string, snapshot: number, watcher: Watcher): (
   source.addEventListener("error", () => watcher.connection("reconnecting"));
   source.addEventListener("snapshot", (event) => watcher.snapshot(JSON.parse(event.data)));
   source.addEventListener("change", (event) => watcher.change(JSON.parse(event.data)));
+  return () => source.close();
+}
+
+export interface NumbersWatcher {
+  /** The numbers by name, and the end of the window that they are of. */
+  numbers: (values: Record<string, number>, endMs: number) => void;
+  connection: (state: Connection) => void;
+}
+
+/** Follows an endpoint that tells numbers by name; it begins anew after a cut. */
+export function numbers(path: string, watcher: NumbersWatcher): () => void {
+  watcher.connection("connecting");
+  const source = new EventSource(path);
+  source.addEventListener("open", () => watcher.connection("live"));
+  source.addEventListener("error", () => watcher.connection("reconnecting"));
+  source.addEventListener("message", (event) => watcher.numbers(JSON.parse(event.data), Number(event.lastEventId)));
   return () => source.close();
 }

@@ -6,11 +6,13 @@
 
 mod direct;
 mod remote;
+pub(crate) mod views;
 
 use bytes::Bytes;
 use courant_log::{GroupDescription, GroupSummary, TopicDescription, TopicSpec};
 use courant_model::{Offset, PartitionId, Positions, Timestamp, TopicName};
 use direct::Direct;
+pub(crate) use remote::Event;
 use remote::Remote;
 use serde_json::value::RawValue;
 

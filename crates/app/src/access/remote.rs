@@ -18,6 +18,9 @@ const PAGE_RECORDS: usize = 1_000;
 /// Longest silence of a stream before it is opened again; the server speaks every 15 s.
 const SILENCE_MAX: Duration = Duration::from_secs(60);
 
+/// How long to wait before a stream that was cut is opened again.
+const AFTER_A_CUT: Duration = Duration::from_millis(200);
+
 /// A running Courant.
 #[derive(Debug, Clone)]
 pub(crate) struct Remote {
@@ -135,6 +138,32 @@ impl Remote {
         Ok(RemoteTail { remote: self.clone(), wanted, token, end, stream: None })
     }
 
+    /// Asks a route of the API for JSON.
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        segments: &[&str],
+        query: &[(&str, String)],
+    ) -> Result<T, AccessError> {
+        let mut url = self.at(segments)?;
+        url.query_pairs_mut().extend_pairs(query);
+        self.json(self.client.get(url)).await
+    }
+
+    /// Reads an answer as a type.
+    pub(super) fn fit<T: DeserializeOwned>(
+        &self,
+        told: &serde_json::Value,
+    ) -> Result<T, AccessError> {
+        T::deserialize(told).map_err(|error| AccessError::Strange {
+            url: self.base.clone(),
+            why: error.to_string(),
+        })
+    }
+
+    async fn events(&self, request: RequestBuilder) -> Result<Events, AccessError> {
+        Ok(Events { answer: self.send(request).await?, buffer: Vec::new() })
+    }
+
     fn at(&self, segments: &[&str]) -> Result<Url, AccessError> {
         let strange = |why: String| AccessError::Unreachable { url: self.base.clone(), why };
         let mut url = Url::parse(&self.base).map_err(|error| strange(error.to_string()))?;
@@ -232,13 +261,14 @@ impl RemoteTail {
                 None => self.open().await?,
             };
             match events.next().await {
-                Some((token, data)) => {
+                Some(event) if event.name != "record" => self.stream = Some(events),
+                Some(Event { id, data, .. }) => {
                     self.stream = Some(events);
-                    self.token = token;
+                    self.token = id;
                     return Ok(Some(vec![incoming(&self.remote.base, &data)?]));
                 }
                 // Cut off: continue after the last record.
-                None => tokio::time::sleep(Duration::from_millis(200)).await,
+                None => tokio::time::sleep(AFTER_A_CUT).await,
             }
         }
     }
@@ -266,8 +296,7 @@ impl RemoteTail {
         let mut url = self.remote.at(&["topics", self.wanted.topic.as_str(), "stream"])?;
         url.query_pairs_mut().append_pair("from", &self.token);
         self.name_partition(&mut url);
-        let answer = self.remote.send(self.remote.client.get(url)).await?;
-        Ok(Events { answer, buffer: Vec::new() })
+        self.remote.events(self.remote.client.get(url)).await
     }
 
     fn name_partition(&self, url: &mut Url) {
@@ -320,8 +349,8 @@ struct Events {
 }
 
 impl Events {
-    /// Id and data of the next record; `None` when the stream is over or silent.
-    async fn next(&mut self) -> Option<(String, String)> {
+    /// The next event with data; `None` when the stream is over or silent.
+    async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some(end) = self.buffer.windows(2).position(|pair| pair == b"\n\n") {
                 let event: Vec<u8> = self.buffer.drain(..end + 2).collect();
@@ -335,7 +364,68 @@ impl Events {
     }
 }
 
-fn parse_event(text: &str) -> Option<(String, String)> {
+/// A stream that goes on after the last event when it was cut.
+#[derive(Debug)]
+pub(crate) struct EventStream {
+    remote: Remote,
+    path: Vec<String>,
+    query: Vec<(&'static str, String)>,
+    /// Continues after the last event that had one.
+    token: Option<String>,
+    events: Option<Events>,
+}
+
+impl EventStream {
+    pub(super) const fn new(
+        remote: Remote,
+        path: Vec<String>,
+        query: Vec<(&'static str, String)>,
+    ) -> Self {
+        Self { remote, path, query, token: None, events: None }
+    }
+
+    /// The next event, however long it takes.
+    pub(crate) async fn next(&mut self) -> Result<Event, AccessError> {
+        loop {
+            let mut events = match self.events.take() {
+                Some(events) => events,
+                None => self.open().await?,
+            };
+            match events.next().await {
+                Some(event) => {
+                    self.events = Some(events);
+                    if !event.id.is_empty() {
+                        self.token = Some(event.id.clone());
+                    }
+                    return Ok(event);
+                }
+                None => tokio::time::sleep(AFTER_A_CUT).await,
+            }
+        }
+    }
+
+    async fn open(&self) -> Result<Events, AccessError> {
+        let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
+        let mut url = self.remote.at(&path)?;
+        url.query_pairs_mut().extend_pairs(&self.query);
+        let mut request = self.remote.client.get(url);
+        if let Some(token) = &self.token {
+            request = request.header("last-event-id", token);
+        }
+        self.remote.events(request).await
+    }
+}
+
+/// A server-sent event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Event {
+    pub(crate) name: String,
+    /// Empty where it has none.
+    pub(crate) id: String,
+    pub(crate) data: String,
+}
+
+fn parse_event(text: &str) -> Option<Event> {
     let (mut name, mut id, mut data) = ("", "", Vec::new());
     for line in text.lines() {
         let (field, value) = line.split_once(':').unwrap_or((line, ""));
@@ -347,7 +437,8 @@ fn parse_event(text: &str) -> Option<(String, String)> {
             _ => {}
         }
     }
-    (name == "record").then(|| (id.to_owned(), data.join("\n")))
+    let event = || Event { name: name.to_owned(), id: id.to_owned(), data: data.join("\n") };
+    (!data.is_empty()).then(event)
 }
 
 #[cfg(test)]
@@ -355,11 +446,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_event_is_read_and_others_are_passed_over() {
+    fn an_event_is_read_and_comments_are_passed_over() {
         let text = "event: record\nid: 0:4,1:2\ndata: {\"a\":\ndata: 1}\n\n";
-        assert_eq!(parse_event(text), Some(("0:4,1:2".into(), "{\"a\":\n1}".into())));
+        let event =
+            Event { name: "record".into(), id: "0:4,1:2".into(), data: "{\"a\":\n1}".into() };
+        assert_eq!(parse_event(text), Some(event));
         assert_eq!(parse_event(": still here\n\n"), None);
-        assert_eq!(parse_event("event: end\ndata: {}\n\n"), None);
+        assert_eq!(parse_event("retry: 1000\n\n"), None);
     }
 
     #[test]

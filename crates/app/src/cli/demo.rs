@@ -23,6 +23,8 @@ pub(crate) struct Arguments {
 enum Scenario {
     /// Form → topic → Jolt → cache and history → push, and the manager's live table
     Orders,
+    /// Events of pages → continuous query with windows → server-sent events, and a moving chart
+    Pages,
     /// Generator → topic → history → REST, and a live page
     Messages,
 }
@@ -43,6 +45,9 @@ impl Scenario {
                 example!("orders", "order.jolt.json"),
                 example!("orders", "orders.test.yaml"),
             ],
+            Self::Pages => {
+                &[example!("pages", "courant.yaml"), example!("pages", "pages.test.yaml")]
+            }
             Self::Messages => {
                 &[example!("messages", "courant.yaml"), example!("messages", "messages.test.yaml")]
             }
@@ -52,6 +57,7 @@ impl Scenario {
     const fn page(self) -> &'static str {
         match self {
             Self::Orders => "/demo/orders",
+            Self::Pages => "/demo/pages",
             Self::Messages => "/demo/messages",
         }
     }

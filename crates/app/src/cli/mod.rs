@@ -14,6 +14,7 @@ mod push;
 mod run;
 mod test;
 mod topic;
+mod view;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -79,6 +80,9 @@ enum Command {
     /// Consumer groups and their offsets
     #[command(subcommand)]
     Group(group::Command),
+    /// Continuous queries and what they keep
+    #[command(subcommand)]
+    View(view::Command),
     /// Transforms JSON by a Jolt specification
     Jolt(jolt::Arguments),
     /// Writes made-up data of a scenario to standard output
@@ -127,6 +131,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             Command::Broker(arguments) => broker::run(&common, arguments).await,
             Command::Topic(command) => topic::run(&common, command).await,
             Command::Group(command) => group::run(&common, command).await,
+            Command::View(command) => view::run(&common, command).await,
             _ => Ok(()),
         }
     })

@@ -108,6 +108,7 @@ impl Server {
             cache: Arc::clone(&roles.handles.cache),
             history: Arc::clone(&history),
             pipelines: Arc::clone(&runtime) as _,
+            views: Arc::clone(&runtime) as _,
             endpoints: plan.endpoints.clone(),
             routes: roles.handles.routes,
             clock: Arc::clone(&clock),

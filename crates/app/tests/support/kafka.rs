@@ -50,6 +50,19 @@ pub(crate) fn try_kcat(arguments: &[&str], input: &str) -> Result<String, String
     Ok(String::from_utf8(output.stdout).expect("UTF-8"))
 }
 
+/// Whether the tools of Apache Kafka are there; `false`: the test is skipped, and the reason
+/// was printed.
+pub(crate) fn has_tools() -> bool {
+    let jars = script(&["jars"], "");
+    jars.map_or_else(|why| skip(&format!("Apache Kafka is not to be had: {why}")), |_| true)
+}
+
+/// Runs a tool of Apache Kafka, which must succeed, with an input; answers what it printed.
+pub(crate) fn tool(name: &str, arguments: &[&str], input: &str) -> String {
+    script(&[&["run", name], arguments].concat(), input)
+        .unwrap_or_else(|errors| panic!("{name} {arguments:?} failed: {errors}"))
+}
+
 /// A real Kafka cluster in a folder; stopped when dropped.
 #[derive(Debug)]
 pub(crate) struct Cluster {
@@ -65,15 +78,13 @@ impl Cluster {
 
     /// As [`Cluster::start`], with lines for its `server.properties`.
     pub(crate) fn start_with(folder: &Path, nodes: u32, settings: &[&str]) -> Option<Self> {
-        let jars = script(&["jars"]);
-        if let Err(why) = jars {
-            skip(&format!("Apache Kafka is not to be had: {why}"));
+        if !has_tools() {
             return None;
         }
         let text = folder.to_str().expect("UTF-8");
         let nodes = nodes.to_string();
         let start = [&["start", text, "0", &nodes], settings].concat();
-        let servers = script(&start).expect("Kafka starts");
+        let servers = script(&start, "").expect("Kafka starts");
         Some(Self { folder: folder.to_owned(), servers: servers.trim().to_owned() })
     }
 
@@ -89,27 +100,34 @@ impl Cluster {
 
     /// Runs one of Kafka's own tools at the cluster; what it says is in the error.
     pub(crate) fn tool(&self, tool: &str, arguments: &[&str]) -> Result<String, String> {
-        script(&[&["run", tool, "--bootstrap-server", &self.servers], arguments].concat())
+        script(&[&["run", tool, "--bootstrap-server", &self.servers], arguments].concat(), "")
     }
 
     fn script(&self, command: &[&str], node: u32) {
         let (folder, node) = (self.folder.to_str().expect("UTF-8"), node.to_string());
-        script(&[command, &[folder, &node]].concat()).expect("the script succeeds");
+        script(&[command, &[folder, &node]].concat(), "").expect("the script succeeds");
     }
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let _ = script(&["stop", self.folder.to_str().unwrap_or_default()]);
+        let _ = script(&["stop", self.folder.to_str().unwrap_or_default()], "");
     }
 }
 
-fn script(arguments: &[&str]) -> Result<String, String> {
-    let output = Command::new(root().join("scripts/kafka"))
+/// Runs `scripts/kafka` with an input; answers what it printed, or its errors.
+fn script(arguments: &[&str], input: &str) -> Result<String, String> {
+    let mut child = Command::new(root().join("scripts/kafka"))
         .args(arguments)
-        .stdin(Stdio::null())
-        .output()
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
         .map_err(|error| error.to_string())?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).map_err(|error| error.to_string())?;
+    }
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }

@@ -7,18 +7,31 @@ use matchit::InsertError;
 
 use super::{
     document::Document,
-    format::{CacheEndpointYaml, EndpointYaml, HistoryEndpointYaml},
+    format::{CacheEndpointYaml, HistoryEndpointYaml},
     pipelines::ReadPipeline,
     report::{At, Report},
+    views::ReadView,
 };
 use crate::{
     options::suggest,
     plan::{EndpointPlan, TargetPlan},
 };
 
+mod view;
+
 /// First segments of paths that are the process's own.
 const RESERVED: [&str; 8] =
     ["api", "app", "apps", "metrics", "health", "demo", "openapi.json", "tools"];
+
+/// The keys that name an endpoint's store.
+const STORES: [&str; 3] = ["history", "cache", "view"];
+
+/// What fills the stores that endpoints may name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stores<'a> {
+    pub(super) pipelines: &'a IndexMap<String, ReadPipeline<'a>>,
+    pub(super) views: &'a IndexMap<String, ReadView<'a>>,
+}
 
 /// An endpoint that was read, with its place.
 #[derive(Debug)]
@@ -31,7 +44,7 @@ pub(super) struct ReadEndpoint<'a> {
 pub(super) fn read<'a>(
     document: &'a Document,
     profile: &'a str,
-    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    stores: Stores<'_>,
     report: &mut Report,
 ) -> IndexMap<String, ReadEndpoint<'a>> {
     let mut endpoints = IndexMap::new();
@@ -55,7 +68,7 @@ pub(super) fn read<'a>(
                 }
             }
         }
-        if let Some(plan) = endpoint(path, &at, pipelines, report) {
+        if let Some(plan) = endpoint(path, &at, stores, report) {
             endpoints.insert(path.to_owned(), ReadEndpoint { at, plan });
         }
     }
@@ -87,39 +100,35 @@ fn parameters(path: &str) -> Vec<&str> {
 fn endpoint(
     path: &str,
     at: &At<'_>,
-    pipelines: &IndexMap<String, ReadPipeline<'_>>,
+    Stores { pipelines, views }: Stores<'_>,
     report: &mut Report,
 ) -> Option<EndpointPlan> {
-    let yaml = match (at.get("history"), at.get("cache")) {
-        (Some(_), None) => EndpointYaml::History(report.read(at)?),
-        (None, Some(_)) => EndpointYaml::Cache(report.read(at)?),
-        (Some(_), Some(both)) => {
-            report.at(&both, "endpoint has two stores, \"history\" and \"cache\"", "keep one");
-            return None;
-        }
-        (None, None) => {
+    let named: Vec<_> = STORES.iter().filter_map(|store| Some((*store, at.get(store)?))).collect();
+    match named.as_slice() {
+        [("history", _)] => history(report.read(at)?, path, at, pipelines, report),
+        [("cache", _)] => cache(report.read(at)?, path, at, pipelines, report),
+        [_] => view::read(report.read(at)?, path, at, views, report),
+        [] => {
             no_store(at, report);
-            return None;
+            None
         }
-    };
-    match yaml {
-        EndpointYaml::History(yaml) => history(yaml, path, at, pipelines, report),
-        EndpointYaml::Cache(yaml) => cache(yaml, path, at, pipelines, report),
+        [(first, _), (other, both), ..] => {
+            let what = format!("endpoint has two stores, {first:?} and {other:?}");
+            report.at(both, what, "keep one");
+            None
+        }
     }
 }
 
 /// Says what an endpoint without a known store holds instead.
 fn no_store(at: &At<'_>, report: &mut Report) {
-    if let Some(view) = at.get("view") {
-        let remedy = "continuous queries are not in this version";
-        return report.at(&view, "unknown store \"view\"", remedy);
-    }
     let mut others = at.fields().filter(|(key, _)| *key != "profile").peekable();
     if others.peek().is_none() {
-        report.at(at, "endpoint names no store", "add one of history, cache");
+        let remedy = format!("add one of {}", STORES.join(", "));
+        report.at(at, "endpoint names no store", &remedy);
     }
     for (key, at) in others {
-        let remedy = suggest(key, "the stores are", &["history", "cache"]);
+        let remedy = suggest(key, "the stores are", &STORES);
         report.at(&at, format!("unknown store {key:?}"), &remedy.unwrap_or_default());
     }
 }

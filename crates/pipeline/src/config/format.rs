@@ -533,14 +533,6 @@ pub(super) struct HistoryYaml {
     pub(super) version: Option<FieldPath>,
 }
 
-/// An endpoint: an HTTP path over a store.
-#[derive(Debug, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(super) enum EndpointYaml {
-    History(HistoryEndpointYaml),
-    Cache(CacheEndpointYaml),
-}
-
 /// An endpoint over a collection: a list of documents, or one by the path's parameter.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -567,6 +559,29 @@ pub(super) struct HistoryEndpointYaml {
 pub(super) struct CacheEndpointYaml {
     /// The table.
     pub(super) cache: String,
+    /// The only profile that has this endpoint.
+    pub(super) profile: Option<String>,
+}
+
+/// An endpoint over a view: rows of its store, by the path's parameters as the first columns
+/// of their key. With all of them, and without windows, it is the one row.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "some keys are read from the tree; they are here for their shape")]
+pub(super) struct ViewEndpointYaml {
+    /// The view.
+    pub(super) view: String,
+    /// Sends the answer again and again as server-sent events, so often: 1s.
+    pub(super) stream: Option<Span>,
+    /// Only windows that lie within so long before the last whole window: 5s.
+    pub(super) last: Option<Span>,
+    /// One object instead of a list: `{ name: visits }` takes the names from the first
+    /// column and the values from the second; of several windows the newest counts.
+    #[schemars(length(min = 1, max = 1))]
+    pub(super) object: Option<IndexMap<String, String>>,
+    /// How many rows at most; 100 unless set, with an object 10,000.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub(super) limit: Option<usize>,
     /// The only profile that has this endpoint.
     pub(super) profile: Option<String>,
 }

@@ -147,7 +147,8 @@ fn build(path: &Path, options: &LoadOptions<'_>, report: &mut Report) -> Option<
         report,
     );
     let views = views::read(&document, &profile, &mut topics, report);
-    let endpoints = endpoints::read(&document, &profile, &pipelines, report);
+    let stores = endpoints::Stores { pipelines: &pipelines, views: &views };
+    let endpoints = endpoints::read(&document, &profile, stores, report);
     let channels = channels::read(&document, &profile, &pipelines, report);
     checks::across(&topics, &sources, &pipelines, &views, &endpoints, report);
     let head = head?;

@@ -66,7 +66,9 @@ impl<'a> Page<'a> {
         }
         self.section("views", "View", examples::VIEWS)?;
         self.section("endpoints", "", examples::ENDPOINTS)?;
-        for (name, definition) in [("history", "HistoryEndpoint"), ("cache", "CacheEndpoint")] {
+        let stores =
+            [("history", "HistoryEndpoint"), ("cache", "CacheEndpoint"), ("view", "ViewEndpoint")];
+        for (name, definition) in stores {
             writeln!(self.out, "\n### Endpoint over the `{name}`\n")?;
             self.definition(definition)?;
         }

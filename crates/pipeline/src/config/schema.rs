@@ -10,7 +10,8 @@ use serde_json::{Map, Value, json};
 use super::format::{
     BranchYaml, CacheEndpointYaml, CacheYaml, ChannelYaml, DeduplicateYaml, FileYaml,
     HistoryEndpointYaml, HistoryYaml, JoltYaml, KeyYaml, LookupYaml, NestYaml, PipelineYaml,
-    ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml, ViewYaml,
+    ProfileYaml, SourceYaml, SplitYaml, SqlYaml, TopicTargetYaml, TopicYaml, ViewEndpointYaml,
+    ViewYaml,
 };
 use crate::connector::{About, Connectors};
 
@@ -35,7 +36,11 @@ pub fn schema(connectors: &Connectors) -> Value {
         ("history", parts.of::<HistoryYaml>()),
     ];
     let endpoint = json!({
-        "anyOf": [parts.of::<HistoryEndpointYaml>(), parts.of::<CacheEndpointYaml>()],
+        "anyOf": [
+            parts.of::<HistoryEndpointYaml>(),
+            parts.of::<CacheEndpointYaml>(),
+            parts.of::<ViewEndpointYaml>(),
+        ],
     });
     parts.of::<SourceYaml>();
     parts.of::<PipelineYaml>();

@@ -28,6 +28,7 @@ pub(crate) mod nest_files;
 mod reference;
 mod sql_files;
 mod test_files;
+mod view_endpoint_files;
 mod view_files;
 
 /// Files by name.

@@ -97,6 +97,7 @@ pub fn graph(plan: &Plan) -> Graph {
                 drawing.node(NodeKind::History, collection, None)
             }
             EndpointPlan::Cache { table, .. } => drawing.node(NodeKind::Cache, table, None),
+            EndpointPlan::View(plan) => drawing.node(NodeKind::View, &plan.view, None),
         };
         drawing.edge(&store, &id, EdgeKind::Data);
     }
@@ -182,10 +183,10 @@ impl NodeKind {
             Self::Source => "source",
             Self::Topic => "topic",
             Self::Pipeline => "pipeline",
-            Self::View => "view",
             Self::Cache => "cache",
             Self::History => "history",
             Self::Sink => "sink",
+            Self::View => "view",
             Self::Endpoint => "endpoint",
             Self::Channel => "channel",
         }

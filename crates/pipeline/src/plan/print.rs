@@ -12,7 +12,8 @@ use courant_stores::{Filter, Order, SortKey};
 
 use super::{
     Branch, ChannelPlan, Destination, EndpointPlan, Guarantee, JoltPlan, LookupPlan, PipelinePlan,
-    Plan, RoleChoice, StepPlan, TargetPlan, TopicPlan, ViewEmit, ViewInput, ViewPlan,
+    Plan, RoleChoice, StepPlan, TargetPlan, TopicPlan, ViewEmit, ViewEndpointPlan, ViewInput,
+    ViewPlan,
 };
 
 /// Characters of an SQL text that are shown on its line.
@@ -226,6 +227,26 @@ fn write_endpoint(path: &str, endpoint: &EndpointPlan, out: &mut String) -> fmt:
         EndpointPlan::Cache { table, key, field: Some(field) } => {
             writeln!(out, "cache {table}, key {{{key}}}, field {{{field}}}")
         }
+        EndpointPlan::View(plan) => write_view_endpoint(plan, out),
+    }
+}
+
+fn write_view_endpoint(plan: &ViewEndpointPlan, out: &mut String) -> fmt::Result {
+    let ViewEndpointPlan { view, parameters, stream, last, object, limit } = plan;
+    write!(out, "view {view}")?;
+    if !parameters.is_empty() {
+        write!(out, ", key {{{}}}", parameters.join("}, {"))?;
+    }
+    if let Some(last) = last {
+        write!(out, ", windows of the last {last}")?;
+    }
+    match object {
+        Some((name, value)) => write!(out, ", {value} by {name}")?,
+        None => write!(out, ", {limit} at most")?,
+    }
+    match stream {
+        Some(every) => writeln!(out, ", every {every}"),
+        None => writeln!(out),
     }
 }
 

@@ -15,6 +15,7 @@ mod jolt;
 mod pipelines;
 pub(crate) mod records;
 mod topics;
+pub(crate) mod views;
 
 /// Every route of the API.
 pub(crate) fn routes() -> Vec<Route> {
@@ -24,6 +25,7 @@ pub(crate) fn routes() -> Vec<Route> {
         records::routes(),
         groups::routes(),
         pipelines::routes(),
+        views::routes(),
         history::routes(),
         cache::routes(),
         dead_letters::routes(),

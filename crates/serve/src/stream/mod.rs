@@ -23,7 +23,9 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::{context::Shared, error::ApiError, telemetry};
 
 pub(crate) mod changes;
+pub(crate) mod results;
 pub(crate) mod tail;
+pub(crate) mod ticks;
 
 /// A topic and those of its partitions that a stream follows.
 pub(crate) struct Topic {

@@ -47,6 +47,34 @@ pub(crate) async fn open(
     filter: Filter,
 ) -> Result<Response, ApiError> {
     let permit = super::admit(shared)?;
+    let events = begin(shared, topic, start, filter).await?;
+    Ok(super::respond(shared, permit, events))
+}
+
+/// How the records of a stream are told.
+pub(crate) trait Tell: Send + 'static {
+    /// The event of a record, with the token that continues after it; `None`: the record is
+    /// not meant.
+    fn tell(&self, record: &StoredRecord, token: &str) -> Option<Event>;
+}
+
+impl Tell for Filter {
+    fn tell(&self, record: &StoredRecord, token: &str) -> Option<Event> {
+        let is_meant = matches(self, record);
+        is_meant.then(|| super::event("record", &RecordJson::new(record), Some(token)))
+    }
+}
+
+/// Begins to read a topic; the events are its records as they are told.
+///
+/// # Errors
+/// The log's.
+pub(crate) async fn begin<T: Tell>(
+    shared: &Shared,
+    topic: Topic,
+    start: &Start,
+    tell: T,
+) -> Result<impl Stream<Item = Event> + use<T>, ApiError> {
     let mut next = BTreeMap::new();
     for partition in &topic.partitions {
         let at = TopicPartition::new(topic.description.name.clone(), *partition);
@@ -68,17 +96,17 @@ pub(crate) async fn open(
         reads: FuturesUnordered::new(),
         waiting: VecDeque::new(),
         next,
-        filter,
+        tell,
         ended: false,
     };
     tail.read_all();
-    Ok(super::respond(shared, permit, tail.events()))
+    Ok(tail.events())
 }
 
 type Answered = (PartitionId, Result<Read, LogError>);
 
 /// A stream under way.
-struct Tail {
+struct Tail<T> {
     log: Arc<dyn Log>,
     topic: TopicName,
     whole: bool,
@@ -86,11 +114,11 @@ struct Tail {
     reads: FuturesUnordered<BoxFuture<'static, Answered>>,
     waiting: VecDeque<StoredRecord>,
     next: BTreeMap<PartitionId, Offset>,
-    filter: Filter,
+    tell: T,
     ended: bool,
 }
 
-impl Tail {
+impl<T: Tell> Tail<T> {
     fn events(self) -> impl Stream<Item = Event> {
         stream::unfold(self, |mut tail| async move { Some((tail.event().await?, tail)) })
     }
@@ -104,9 +132,8 @@ impl Tail {
             while let Some(record) = self.waiting.pop_front() {
                 let partition = record.partition;
                 self.next.insert(partition, record.offset + 1);
-                if matches(&self.filter, &record) {
-                    let token = token(&self.next);
-                    return Some(super::event("record", &RecordJson::new(&record), Some(&token)));
+                if let Some(event) = self.tell.tell(&record, &token(&self.next)) {
+                    return Some(event);
                 }
             }
             let answered = self.reads.next().await?;

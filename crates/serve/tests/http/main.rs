@@ -15,3 +15,4 @@ mod stores;
 mod streams;
 mod support;
 mod topics;
+mod views;

@@ -4,6 +4,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
+use async_trait::async_trait;
 use axum::{
     Router,
     body::{Body, BodyDataStream},
@@ -15,10 +16,11 @@ use courant_model::{Record, SystemClock, Timestamp, TopicName};
 use courant_pipeline::{
     plan::{EdgeKind, EndpointPlan, Graph, GraphEdge, GraphNode, NodeKind},
     routes::RouteTable,
-    runtime::{TaskState, UnknownPipeline},
+    runtime::{TaskState, UnknownPipeline, ViewPage, ViewRow, ViewScan},
 };
 use courant_serve::{
-    About, PipelineView, Pipelines, Readiness, Security, ServeContext, SourceView,
+    About, ApiError, PipelineView, Pipelines, Readiness, Security, ServeContext, SourceView,
+    ViewColumn, ViewOperator, ViewState, ViewWindow, Views,
 };
 use courant_stores::{
     CacheOptions, CollectionSpec, EmbeddedCache, EmbeddedHistory, Filter, History, HistoryOptions,
@@ -115,6 +117,7 @@ impl Bench {
             cache: Arc::clone(&self.cache) as _,
             history: Arc::clone(&self.history) as _,
             pipelines: Arc::new(FakePipelines::default()),
+            views: Arc::new(FakeViews),
             endpoints,
             routes: Arc::clone(&self.routes),
             clock: Arc::new(SystemClock),
@@ -326,6 +329,98 @@ impl Pipelines for FakePipelines {
 
     fn resume(&self, pipeline: &str) -> Result<(), UnknownPipeline> {
         self.switch(pipeline, false)
+    }
+}
+
+/// One view, whose windows of 5 s start every 5 s: three of page P1 and two of P2.
+#[derive(Debug)]
+struct FakeViews;
+
+#[async_trait]
+impl Views for FakeViews {
+    fn views(&self) -> Vec<ViewState> {
+        let column = |name: &str, column_type: &str| ViewColumn {
+            name: name.into(),
+            column_type: column_type.into(),
+        };
+        let operator = |id: usize, name: &str| ViewOperator {
+            id,
+            inputs: (0..id).collect(),
+            name: name.into(),
+            words: String::new(),
+            tables: Vec::new(),
+            cost: "constant".into(),
+        };
+        vec![ViewState {
+            name: "counts".into(),
+            state: TaskState::Running,
+            sql: "SELECT …".into(),
+            from: vec![TopicName::new("visits").unwrap()],
+            to: TopicName::new("counts").unwrap(),
+            group: "test.counts".into(),
+            columns: vec![
+                column("name", "string"),
+                column("window_start", "timestamp"),
+                column("window_end", "timestamp"),
+                column("visits", "int64"),
+            ],
+            key: Some(vec!["name".into(), "window_start".into(), "window_end".into()]),
+            window: Some(ViewWindow {
+                start: "window_start".into(),
+                end: "window_end".into(),
+                width_micros: Some(5_000_000),
+                slide_micros: Some(5_000_000),
+            }),
+            emit: "changes",
+            grace_millis: 0,
+            partitions: 1,
+            records_in: 15,
+            records_out: 15,
+            late: 0,
+            dead_letters: 0,
+            dead_letter_topic: TopicName::new("counts.dead").unwrap(),
+            rate_per_second: 1.0,
+            lag: 0,
+            watermark_micros: Some(10_000_000),
+            watermark: Some("1970-01-01T00:00:10Z".into()),
+            rebuild: None,
+            last_error: None,
+            operators: vec![operator(0, "scan"), operator(1, "aggregate")],
+        }]
+    }
+
+    async fn scan(&self, _: &str, scan: &ViewScan) -> Result<ViewPage, ApiError> {
+        let rows = [("P1", 0, 1), ("P1", 5, 2), ("P1", 10, 3), ("P2", 0, 4), ("P2", 5, 5)];
+        let bound = |value: &Option<Value>, otherwise: &str| {
+            value.as_ref().map_or(otherwise.to_owned(), |value| value.as_str().unwrap().to_owned())
+        };
+        let (from, to) = (bound(&scan.from, ""), bound(&scan.to, "~"));
+        let windows =
+            scan.window_from_micros.unwrap_or(i64::MIN)..scan.window_to_micros.unwrap_or(i64::MAX);
+        let after: usize = scan.after.as_ref().map_or(0, |text| text.parse().unwrap());
+        let is_meant = |(name, start, _): &&(&str, i64, i64)| {
+            scan.prefix.get("name").is_none_or(|wanted| wanted == name)
+                && (from.as_str()..to.as_str()).contains(name)
+                && windows.contains(&(start * 1_000_000))
+        };
+        let found: Vec<_> = rows.iter().filter(is_meant).skip(after).collect();
+        let limit = scan.limit.unwrap_or(usize::MAX);
+        let row = |(name, start, visits): &&(&str, i64, i64)| ViewRow {
+            row: json!({
+                "name": name,
+                "window_start": format!("1970-01-01T00:00:{start:02}Z"),
+                "window_end": format!("1970-01-01T00:00:{:02}Z", start + 5),
+                "visits": visits,
+            })
+            .to_string()
+            .into(),
+            event_time_micros: start * 1_000_000,
+            origin: None,
+        };
+        Ok(ViewPage {
+            rows: found.iter().take(limit).map(row).collect(),
+            next: (found.len() > limit).then(|| (after + limit).to_string()),
+        })
     }
 }
 

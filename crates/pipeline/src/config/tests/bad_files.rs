@@ -280,7 +280,7 @@ endpoints:
 19:3: path "/s/{a}/{b}/{c}" has 3 parameters; a cache answers by key: /orders/{key}, or /orders/{key}/{field}
 19:23: table "d" is written by no pipeline; did you mean "c"?
 20:3: path "/t/{a}/{b}" has 2 parameters; a document is found by one, its id
-21:9: unknown store "view"; continuous queries are not in this version
+21:9: unknown view "x"; add it under "views"
 22:9: unknown store "histry"; did you mean "history"?
 23:26: endpoint has two stores, "history" and "cache"; keep one"#;
     assert_eq!(below_the_head(text), expected);
