@@ -156,6 +156,9 @@ export const api = {
   /** Creates an order, or changes the one that has its number. */
   putOrder: (order: Omit<Order, "orderNumber"> & { orderNumber?: number }) => post<Order>("/orders", order),
   postMessage: (text: string) => post<unknown>("/messages", { text, source: "page" }),
+  /** The rows of a view's store whose windows start then or later. */
+  windows: async <T>(view: string, fromMs: number) =>
+    (await get<{ rows: T[] }>(`/api/v1/views/${name(view)}/store?window_from=@${fromMs}&limit=10000`)).rows,
   /** Sends one visit of a page, by somebody, to a topic. */
   visit: (topic: string, page: string) => get<PageEvent>(`/publish/${name(topic)}/${name(page)}`),
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { leftOut, longestStay, PAGES_MAX, type Pages, take, told, visits } from "./pages";
+import { leftOut, longestStay, PAGES_MAX, type Pages, past, take, told, visits } from "./pages";
 
 const none: Pages = new Map();
 
@@ -36,6 +36,15 @@ describe("the table of pages", () => {
   it("knows where people stay longest", () => {
     expect(longestStay(none)).toBeUndefined();
     expect(longestStay(take(none, "calm", { P1: 4_000, P2: 5_000 }))?.name).toBe("P2");
+  });
+
+  it("begins with the windows that have ended", () => {
+    const row = (name: string, second: number, visits: number) => ({ name, window_end: `2026-01-01T00:00:0${second}Z`, visits });
+    const now = Date.parse("2026-01-01T00:00:06Z");
+    expect(past([row("P1", 6, 3), row("P1", 7, 1), row("P2", 5, 9), row("P2", 6, 2)], now)).toEqual([
+      [now - 1_000, { P2: 9 }],
+      [now, { P1: 3, P2: 2 }],
+    ]);
   });
 
   it("says so when nothing came", () => {

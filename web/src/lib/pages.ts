@@ -44,6 +44,26 @@ export function take(pages: Pages, measure: Measure, numbers: Numbers): Pages {
   return next;
 }
 
+/** A window of a page, as the view's store has it. */
+export interface Window {
+  name: string;
+  window_end: string;
+  visits: number;
+}
+
+/** The visits of each page by the end of the window, oldest first, of windows that have ended. */
+export function past(windows: Window[], nowMs: number): [number, Numbers][] {
+  const ends = new Map<number, Numbers>();
+  for (const { name, window_end, visits } of windows) {
+    const end = Date.parse(window_end);
+    if (end > nowMs) continue;
+    const numbers = ends.get(end) ?? {};
+    numbers[name] = visits;
+    ends.set(end, numbers);
+  }
+  return [...ends].sort(([one], [other]) => one - other);
+}
+
 /** How many pages a message tells of that the table has no room for. */
 export function leftOut(pages: Pages, numbers: Numbers): number {
   return Object.keys(numbers).filter((name) => !pages.has(name)).length;
