@@ -2,8 +2,9 @@
 //
 //   length (4 bytes) and CRC-32 (4 bytes) of what follows, BSON of the head, BSON of the document
 //
-// Numbers are little-endian; the document may be absent. What is written survives the end of
-// the process, not of the machine: nothing is synced.
+// Numbers are little-endian; the document may be absent. An entry is found again by its place,
+// the offset at which it begins. What is written survives the end of the process, not of the
+// machine: nothing is synced.
 
 import de.bwaldvogel.mongo.bson.Document;
 import de.bwaldvogel.mongo.wire.bson.BsonDecoder;
@@ -13,32 +14,40 @@ import io.netty.buffer.Unpooled;
 import java.io.BufferedInputStream;
 import java.io.IOException;
 import java.io.InputStream;
+import java.io.UncheckedIOException;
 import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.StandardOpenOption;
-import java.util.function.BiConsumer;
 import java.util.zip.CRC32;
 
 final class Journal {
   private static final int PREFIX_BYTES = 8;
   private final FileChannel file;
+  private long end;
 
-  /** Tells every entry of the file and cuts off what a killed process left unfinished. */
-  Journal(Path path, BiConsumer<Document, Document> tell) throws IOException {
-    file = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.WRITE);
-    long whole = 0;
+  record Entry(Document head, Document document, int bytes) {}
+
+  interface Reader {
+    void read(long place, Document head, boolean hasDocument);
+  }
+
+  Journal(Path path) throws IOException {
+    file = FileChannel.open(path, StandardOpenOption.CREATE, StandardOpenOption.READ, StandardOpenOption.WRITE);
+  }
+
+  /** Reads every entry and cuts off what a killed process left unfinished. */
+  void replay(Path path, Reader reader) throws IOException {
     try (InputStream in = new BufferedInputStream(Files.newInputStream(path), 1 << 16)) {
       for (byte[] entry = next(in); entry != null; entry = next(in)) {
         ByteBuf bytes = Unpooled.wrappedBuffer(entry);
         Document head = BsonDecoder.decodeBson(bytes);
-        tell.accept(head, bytes.isReadable() ? BsonDecoder.decodeBson(bytes) : null);
-        whole += PREFIX_BYTES + entry.length;
+        reader.read(end, head, bytes.isReadable());
+        end += PREFIX_BYTES + entry.length;
       }
     }
-    file.truncate(whole);
-    file.position(whole);
+    file.truncate(end);
   }
 
   /** The next whole entry; null at the end. */
@@ -53,26 +62,53 @@ final class Journal {
     return entry.length == length && checksum(entry, 0) == numbers.readIntLE() ? entry : null;
   }
 
-  /** Returns once the operating system has the entry. */
-  void append(Document head, Document document) {
+  /** Returns the entry's place once the operating system has it. */
+  long append(Document head, Document document) {
     ByteBuf bytes = Unpooled.buffer().writeZero(PREFIX_BYTES);
     BsonEncoder.encodeDocument(head, bytes);
     if (document != null) {
       BsonEncoder.encodeDocument(document, bytes);
     }
     byte[] entry = new byte[bytes.readableBytes()];
-    bytes.readBytes(entry);
-    bytes.setIntLE(0, entry.length - PREFIX_BYTES).setIntLE(4, checksum(entry, PREFIX_BYTES));
-    ByteBuffer out = bytes.readerIndex(0).nioBuffer();
+    bytes.getBytes(0, entry);
+    Unpooled.wrappedBuffer(entry)
+        .setIntLE(0, entry.length - PREFIX_BYTES)
+        .setIntLE(4, checksum(entry, PREFIX_BYTES));
+    ByteBuffer out = ByteBuffer.wrap(entry);
+    long place = end;
     try {
       while (out.hasRemaining()) {
-        file.write(out);
+        end += file.write(out, end);
       }
     } catch (IOException error) {
       // What is in memory would be told although it is not kept.
       error.printStackTrace();
       Runtime.getRuntime().halt(1);
     }
+    return place;
+  }
+
+  /** The entry at a place. */
+  Entry read(long place) {
+    ByteBuf prefix = bytes(place, PREFIX_BYTES);
+    int length = prefix.readIntLE();
+    ByteBuf entry = bytes(place + PREFIX_BYTES, length);
+    Document head = BsonDecoder.decodeBson(entry);
+    return new Entry(head, entry.isReadable() ? BsonDecoder.decodeBson(entry) : null, length);
+  }
+
+  private ByteBuf bytes(long from, int count) {
+    ByteBuffer in = ByteBuffer.allocate(count);
+    try {
+      while (in.hasRemaining()) {
+        if (file.read(in, from + in.position()) < 0) {
+          throw new IllegalStateException("the journal ends before " + (from + count));
+        }
+      }
+    } catch (IOException error) {
+      throw new UncheckedIOException(error);
+    }
+    return Unpooled.wrappedBuffer(in.flip());
   }
 
   private static int checksum(byte[] bytes, int from) {

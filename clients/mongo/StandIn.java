@@ -56,18 +56,20 @@ public final class StandIn {
     private static final int SHUTDOWN_IN_PROGRESS = 91;
     private static final long END_MS = 100;
 
-    private final Log log = new Log(this);
     private final Journal journal;
+    private final Log log;
     private volatile boolean ending;
 
     Backend(Path file) throws IOException {
+      journal = new Journal(file);
+      log = new Log(this, journal);
       Channel nobody = new EmbeddedChannel();
-      journal = new Journal(file, (head, document) -> {
+      journal.replay(file, (place, head, hasDocument) -> {
         if (head.get("command") instanceof Document command) {
           super.handleCommand(nobody, (String) head.get("db"), command.keySet().iterator().next(), command);
           return;
         }
-        log.tell(head, document);
+        log.tell(place, head, hasDocument);
         String namespace = Log.namespace(head);
         collection(namespace);
         if (head.get("operationType").equals("drop")) {
@@ -77,7 +79,7 @@ public final class StandIn {
       });
       // Last, for only what is left need fit the indexes.
       log.latest.forEach((namespace, left) ->
-          left.values().forEach(document -> collection(namespace).addDocument(document.cloneDeeply())));
+          left.values().forEach(place -> collection(namespace).addDocument(journal.read(place).document())));
       oplog = log;
     }
 
@@ -147,17 +149,22 @@ public final class StandIn {
     }
   }
 
-  /** The changes, each kept as the event that tells it. */
+  /** A change; its event is in the journal, and what was before in that of the change before (or -1). */
+  private record Change(String namespace, long place, long before) {}
+
+  /** The changes, each kept in the journal as the event that tells it. */
   private static final class Log implements Oplog {
     private static final String OWN = "local.oplog.rs";
     private final Backend backend;
-    private final ConcurrentSkipListMap<Long, Document> events = new ConcurrentSkipListMap<>();
-    /** The documents that are there, by namespace and id. */
-    private final Map<String, Map<Object, Document>> latest = new HashMap<>();
+    private final Journal journal;
+    private final ConcurrentSkipListMap<Long, Change> changes = new ConcurrentSkipListMap<>();
+    /** The last change of each document that is there, by namespace and id. */
+    private final Map<String, Map<Object, Long>> latest = new HashMap<>();
     private long last;
 
-    Log(Backend backend) {
+    Log(Backend backend, Journal journal) {
       this.backend = backend;
+      this.journal = journal;
     }
 
     static String namespace(Document event) {
@@ -168,7 +175,7 @@ public final class StandIn {
     @Override
     public void handleInsert(String namespace, List<Document> documents) {
       for (Document document : documents) {
-        add(namespace, "insert", document.get("_id"), document.cloneDeeply(), null);
+        add(namespace, "insert", document.get("_id"), document, null);
       }
     }
 
@@ -177,7 +184,7 @@ public final class StandIn {
       boolean replaced = update.keySet().stream().noneMatch(name -> name.startsWith("$"));
       for (Object id : ids) {
         for (Document document : backend.collection(namespace).handleQuery(new Document("_id", id))) {
-          add(namespace, replaced ? "replace" : "update", id, document.cloneDeeply(), replaced ? null : update);
+          add(namespace, replaced ? "replace" : "update", id, document, replaced ? null : update);
         }
       }
     }
@@ -213,30 +220,25 @@ public final class StandIn {
             .append("updatedFields", update.getOrDefault("$set", new Document()))
             .append("removedFields", new ArrayList<>(unset.keySet())));
       }
-      backend.journal.append(event, full);
-      tell(event, full);
+      tell(journal.append(event, full), event, full != null);
     }
 
-    /** Tells the streams an event that is in the journal. */
-    void tell(Document event, Document full) {
+    /** Tells the streams of an event that is in the journal. */
+    void tell(long place, Document event, boolean hasDocument) {
+      String namespace = namespace(event);
+      Long before = null;
       if (event.get("documentKey") instanceof Document key) {
-        var there = latest.computeIfAbsent(namespace(event), any -> new LinkedHashMap<>());
-        Document before = full != null ? there.put(key.get("_id"), full) : there.remove(key.get("_id"));
-        if (full != null) {
-          event.append("fullDocument", full);
-        }
-        if (before != null) {
-          event.append("fullDocumentBeforeChange", before);
-        }
+        var there = latest.computeIfAbsent(namespace, any -> new LinkedHashMap<>());
+        before = hasDocument ? there.put(key.get("_id"), place) : there.remove(key.get("_id"));
       } else {
-        latest.remove(namespace(event));
+        latest.remove(namespace);
       }
       BsonTimestamp time = (BsonTimestamp) event.get("clusterTime");
       last = time.getValue();
       backend.collection(OWN).addDocument(new Document("_id", last).append("ts", time));
-      synchronized (events) {
-        events.put(last, event);
-        events.notifyAll();
+      synchronized (changes) {
+        changes.put(last, new Change(namespace.intern(), place, before != null ? before : -1));
+        changes.notifyAll();
       }
     }
 
@@ -248,7 +250,7 @@ public final class StandIn {
           token != null ? Long.parseLong((String) token.get("_data"), 16) : from != null ? from.getValue() - 1 : last;
       boolean before = stage.containsKey("fullDocumentBeforeChange");
       long id = backend.cursors().generateCursorId();
-      Follower follower = new Follower(id, events, namespace, aggregation, place, before);
+      Follower follower = new Follower(id, this, namespace, aggregation, place, before);
       backend.cursors().add(follower);
       return follower;
     }
@@ -257,17 +259,19 @@ public final class StandIn {
   /** A stream of changes. */
   private static final class Follower extends AbstractCursor {
     private static final long WAIT_MS = 500;
-    private final ConcurrentSkipListMap<Long, Document> events;
+    /** Bounds of one answer. */
+    private static final int EVENTS = 100;
+    private static final int BYTES = 4 << 20;
+    private final Log log;
     private final String namespace;
     private final Aggregation aggregation;
     private final boolean before;
     private long place;
     private boolean waits;
 
-    Follower(long id, ConcurrentSkipListMap<Long, Document> events, String namespace, Aggregation aggregation,
-        long place, boolean before) {
+    Follower(long id, Log log, String namespace, Aggregation aggregation, long place, boolean before) {
       super(id);
-      this.events = events;
+      this.log = log;
       this.namespace = namespace;
       this.aggregation = aggregation;
       this.place = place;
@@ -281,11 +285,11 @@ public final class StandIn {
 
     @Override
     public List<Document> takeDocuments(int count) {
-      synchronized (events) {
+      synchronized (log.changes) {
         // The first answer, which opens the stream, comes at once.
-        if (waits && events.tailMap(place, false).isEmpty()) {
+        if (waits && log.changes.tailMap(place, false).isEmpty()) {
           try {
-            events.wait(WAIT_MS);
+            log.changes.wait(WAIT_MS);
           } catch (InterruptedException interrupted) {
             Thread.currentThread().interrupt();
           }
@@ -293,20 +297,31 @@ public final class StandIn {
       }
       waits = true;
       List<Document> taken = new ArrayList<>();
-      for (var entry : events.tailMap(place, false).entrySet()) {
-        place = entry.getKey();
-        if (namespace.equals(Log.namespace(entry.getValue()))) {
-          Document event = entry.getValue().clone();
-          if (!before) {
-            event.remove("fullDocumentBeforeChange");
-          }
-          taken.add(event);
+      int bytes = 0;
+      for (var change : log.changes.tailMap(place, false).entrySet()) {
+        place = change.getKey();
+        if (namespace.equals(change.getValue().namespace())) {
+          bytes += take(change.getValue(), taken);
         }
-        if (count > 0 && taken.size() >= count) {
+        if (taken.size() >= (count > 0 ? count : EVENTS) || bytes >= BYTES) {
           break;
         }
       }
       return aggregation.runStagesAsStream(taken.stream()).toList();
+    }
+
+    /** Adds an event; answers its size. */
+    private int take(Change change, List<Document> taken) {
+      Journal.Entry entry = log.journal.read(change.place());
+      Document event = entry.head();
+      if (entry.document() != null) {
+        event.append("fullDocument", entry.document());
+      }
+      if (before && change.before() >= 0) {
+        event.append("fullDocumentBeforeChange", log.journal.read(change.before()).document());
+      }
+      taken.add(event);
+      return entry.bytes();
     }
   }
 }

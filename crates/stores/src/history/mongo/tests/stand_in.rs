@@ -94,17 +94,23 @@ impl Told {
     }
 }
 
+async fn orders_at(url: &str) -> Collection<Bdoc> {
+    let client = Client::with_uri_str(url).await.unwrap();
+    client.database("shop").collection("orders")
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_answered_is_there_and_told_once_however_often_the_stand_in_is_killed() {
     let Some(mut server) = MongoServer::start().await else { return };
-    let url = server.url("shop") + "&serverSelectionTimeoutMS=1000&retryWrites=false";
+    let url = server.url("shop");
+    // A writer must not wait for the server's return.
+    let impatient = format!("{url}&serverSelectionTimeoutMS=1000&retryWrites=false");
     let mut writers: Vec<Writer> =
         (0..WRITERS).map(|number| Writer { number, ..Writer::default() }).collect();
     let (mut told, mut indexes) = (Told::default(), vec!["_id_".to_owned()]);
     let kills = std::env::var("COURANT_MONGO_KILLS").ok().and_then(|text| text.parse().ok());
     for round in 1..=kills.unwrap_or(8_i64) {
-        let client = Client::with_uri_str(&url).await.unwrap();
-        let orders = client.database("shop").collection::<Bdoc>("orders");
+        let orders = orders_at(&impatient).await;
         let writing = writers.drain(..).map(|writer| tokio::spawn(writer.write(orders.clone())));
         let writing: Vec<_> = writing.collect();
         let index = IndexModel::builder().keys(doc! { (format!("n{round}")): 1 }).build();
@@ -115,6 +121,7 @@ async fn what_is_answered_is_there_and_told_once_however_often_the_stand_in_is_k
             _ => server.kill().await,
         }
         server.start_again().await;
+        let orders = orders_at(&url).await;
         let there = orders.find(doc! {}).await.unwrap().try_collect::<Vec<Bdoc>>().await.unwrap();
         let fields = |one: &Bdoc| Some((one.get_str("_id").ok()?.into(), one.get_i64("n").ok()?));
         let mut there: BTreeMap<String, i64> = there.iter().filter_map(fields).collect();
