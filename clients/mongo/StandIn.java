@@ -175,7 +175,13 @@ public final class StandIn {
     @Override
     public void handleInsert(String namespace, List<Document> documents) {
       for (Document document : documents) {
-        add(namespace, "insert", document.get("_id"), document, null);
+        Object id = document.get("_id");
+        for (Document stored : backend.collection(namespace).handleQuery(new Document("_id", id))) {
+          // It is told of those too that were refused, and of those behind them.
+          if (stored == document) {
+            add(namespace, "insert", id, document, null);
+          }
+        }
       }
     }
 

@@ -20,7 +20,12 @@ use std::{
 use courant_capture::testing::{MariaDb, Shop};
 use courant_stores::testing::{MongoServer, RedisServer};
 use serde_json::{Value, json};
-use support::{Courant, PATIENCE, kafka::Cluster, page::Page, root, setting};
+use support::{
+    Courant, PATIENCE,
+    kafka::Cluster,
+    page::{Heard, Page},
+    root, setting,
+};
 use tempfile::{TempDir, tempdir};
 
 const LOG_BIN: [&str; 3] =
@@ -175,15 +180,25 @@ async fn until_equal(world: &World, shop: &mut Shop) -> Orders {
     }
 }
 
+/// Every event of an order, with its place among all, its version and its customer.
+fn heard_of(heard: &[Heard], number: u64) -> String {
+    let id = number.to_string();
+    let of_it = heard.iter().enumerate().filter(|(_, one)| one.data["_id"] == *id);
+    let shown = of_it.map(|(index, one)| {
+        let (version, customer) = (&one.data["version"], &one.data["customerNumber"]);
+        format!("\n{index}: {} {version} of customer {customer}", one.event)
+    });
+    shown.collect()
+}
+
 /// What a page heard is every version once, none older than the one before, and ends as
 /// the orders are.
 fn check_page(page: &Page, orders: &Orders) {
     assert_eq!(page.resets(), 0, "what it missed was not known");
     let mut last: BTreeMap<u64, Option<Value>> = BTreeMap::new();
-    let mut versions: BTreeMap<u64, &Value> = BTreeMap::new();
-    let version = |order: &Value| order["version"].as_u64().expect("a version");
+    let mut versions: BTreeMap<u64, u64> = BTreeMap::new();
     let heard = page.heard();
-    for (index, one) in heard.iter().enumerate() {
+    for one in &heard {
         if one.event == "OrderDeleted" {
             let number = one.data["_id"].as_str().and_then(|id| id.parse().ok()).expect("an id");
             let before = last.insert(number, None);
@@ -191,13 +206,12 @@ fn check_page(page: &Page, orders: &Orders) {
             continue;
         }
         let number = number(&one.data);
-        let before = versions.insert(number, &one.data);
+        let version = one.data["version"].as_u64().expect("a version");
+        let before = versions.insert(number, version);
         assert!(
-            before.is_none_or(|before| version(before) < version(&one.data)),
-            "order {number} was heard again, {index} of {}:\n{}\nafter\n{}",
-            heard.len(),
-            one.data,
-            before.unwrap_or(&Value::Null),
+            before.is_none_or(|before| before < version),
+            "order {number} was heard with version {version} after {before:?}: {}",
+            heard_of(&heard, number)
         );
         last.insert(number, Some(plain(&one.data)));
     }

@@ -138,3 +138,16 @@ async fn what_is_answered_is_there_and_told_once_however_often_the_stand_in_is_k
     let writes: i64 = writers.iter().map(|writer| writer.last).sum();
     assert!(writes > kills.unwrap_or(8) * 10, "{writes}");
 }
+
+#[tokio::test]
+async fn an_insert_that_is_refused_is_not_told() {
+    let Some(server) = MongoServer::start().await else { return };
+    let orders = orders_at(&server.url("shop")).await;
+    orders.insert_one(doc! { "_id": "b", "n": 1_i64 }).await.unwrap();
+    let refused = orders.insert_many(["a", "b", "c"].map(|id| doc! { "_id": id, "n": 2_i64 }));
+    assert!(refused.await.is_err());
+    let mut told = Told::default();
+    told.go_on(&orders, 1).await;
+    let expected = [("a", 2), ("b", 1), ("marker-1", 1)].map(|(id, n)| (id.to_owned(), n));
+    assert_eq!(told.there, BTreeMap::from(expected));
+}
