@@ -53,8 +53,13 @@ pub(crate) fn try_kcat(arguments: &[&str], input: &str) -> Result<String, String
 /// Whether the tools of Apache Kafka are there; `false`: the test is skipped, and the reason
 /// was printed.
 pub(crate) fn has_tools() -> bool {
-    let jars = script(&["jars"], "");
-    jars.map_or_else(|why| skip(&format!("Apache Kafka is not to be had: {why}")), |_| true)
+    match script(&["jars"], "") {
+        Ok(_) => true,
+        Err(why) => {
+            skip(&format!("Apache Kafka is not to be had: {why}"));
+            false
+        }
+    }
 }
 
 /// Runs a tool of Apache Kafka, which must succeed, with an input; answers what it printed.
