@@ -327,7 +327,12 @@ impl Join {
         let is_told_at_once = !matches!(self.kind, Kind::Interval { .. });
         for place in met {
             let other = &mut others.entries[*place];
-            let both = Age::of(&fact).with(other.age);
+            let own = Age::of(&fact);
+            // A row of a stream keeps its time, however new what it finds in a table is.
+            let both = match self.kind {
+                Kind::Lookup { .. } => own,
+                Kind::Interval { .. } | Kind::Tables => own.with(other.age),
+            };
             let pair = Fact { time: both.time, origin: both.origin, ..fact };
             let alone = |gone: bool| Pair {
                 coming: None,

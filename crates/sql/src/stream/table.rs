@@ -34,9 +34,8 @@ impl Operator for Table {
         let (mut values, mut facts) = (Vec::new(), Vec::new());
         for (key, row) in &last {
             let Some(value) = run.state.get(self.table, key)? else { continue };
-            let fact = delta.facts[*row];
-            let Age { time, origin } = Age::of(&fact).with(Age::read(&value)?);
-            facts.push(Fact { gone: true, time, origin, ..fact });
+            // Gone at the time of what made it go.
+            facts.push(Fact { gone: true, ..delta.facts[*row] });
             values.push(value);
         }
         let mut told = self.former(&values, facts)?;
