@@ -72,7 +72,7 @@ pub(crate) fn relation(kind: RelationKind, columns: &[&str]) -> Relation {
 pub(crate) struct Row {
     /// Identifies the result; empty for one that is appended.
     pub(crate) id: Vec<u8>,
-    /// The column `k`.
+    /// The column `k`, else `ka` or `kb`.
     pub(crate) key: String,
     /// Milliseconds since the epoch.
     pub(crate) window: Option<(i64, i64)>,
@@ -216,7 +216,11 @@ fn row(change: Change) -> Row {
     let bound = |name: &str| Some(millis(keys.get(name)?.as_str().expect("a time")));
     Row {
         id: change.key,
-        key: keys["k"].as_str().unwrap_or_default().to_owned(),
+        key: ["k", "ka", "kb"]
+            .iter()
+            .find_map(|name| keys[name].as_str())
+            .unwrap_or_default()
+            .into(),
         window: bound("window_start").zip(bound("window_end")),
         value,
         timestamp: change.event_time_micros.div_euclid(1_000),

@@ -4,6 +4,7 @@
 //! `COURANT_STREAMS_CASES` cases of each kind (default 20) from `COURANT_STREAMS_SEED`.
 
 mod cases;
+mod joins;
 mod known;
 mod streams;
 
@@ -14,6 +15,7 @@ use serde_json::{Value, json};
 
 use crate::support::{Engine, Event, Random, Row, setting};
 use cases::{Case, Window};
+use joins::Join;
 use streams::{Told, judge};
 
 /// A change as both tell it.
@@ -73,6 +75,34 @@ fn groups_of_a_table_change_as_in_kafka_streams() {
 }
 
 #[test]
+fn streams_join_as_in_kafka_streams() {
+    for (salt, how) in [(11, "inner"), (12, "left"), (13, "full")] {
+        compare(salt, |random| joins::join(random, Join::Streams, how));
+    }
+}
+
+#[test]
+fn a_stream_and_a_table_join_as_in_kafka_streams() {
+    for (salt, how) in [(14, "inner"), (15, "left")] {
+        compare(salt, |random| joins::join(random, Join::StreamTable, how));
+    }
+}
+
+#[test]
+fn tables_join_as_in_kafka_streams() {
+    for (salt, how) in [(16, "inner"), (17, "left"), (18, "full")] {
+        compare(salt, |random| joins::join(random, Join::Tables, how));
+    }
+}
+
+#[test]
+fn tables_join_by_a_foreign_key_as_in_kafka_streams() {
+    for (salt, how) in [(19, "inner"), (20, "left")] {
+        compare(salt, |random| joins::join(random, Join::ForeignKey, how));
+    }
+}
+
+#[test]
 fn groups_without_windows_change_as_in_kafka_streams() {
     compare(9, cases::updating);
 }
@@ -116,27 +146,59 @@ fn opens_again(case: &Case, answer: &[Vec<Told>]) -> bool {
 /// Compares one case; answers how many changes there were.
 fn compare_case(number: usize, case: &Case, answer: &[Vec<Told>]) -> usize {
     let mut engine = Engine::new(&case.sql, &case.relations, &case.options);
-    let mut known = Known::new();
-    let mut changes = 0;
-    for (at, (event, told)) in case.events.iter().zip(answer).enumerate() {
-        let expected =
-            settle(told.iter().map(|told| expected_of(told, case)), case.appends, &mut known);
+    let (mut known, mut expected_rows, mut found_rows) = (Known::new(), Rows::new(), Rows::new());
+    let mut steps = Vec::new();
+    for (event, told) in case.events.iter().zip(answer) {
+        let told = told.iter().map(|told| expected_of(told, case));
+        let mut expected = settle(told, case.appends, &mut known);
         let mut found: Vec<_> = engine.push(&[event]).into_iter().map(Change::from).collect();
-        if !case.appends {
-            found.sort_by_key(Change::id);
-            forget_times(&expected, &mut found);
+        if case.joins_tables() {
+            found = changed(replaced(found), &mut found_rows);
+            expected = changed(expected, &mut expected_rows);
         }
+        steps.push((expected, found));
+    }
+    if case.is_told_sometime() {
+        let (expected, found): (Vec<_>, Vec<_>) = steps.into_iter().unzip();
+        steps = vec![(expected.concat(), found.concat())];
+    }
+    let mut changes = 0;
+    for (at, (mut expected, mut found)) in steps.into_iter().enumerate() {
+        expected.sort_by_key(Change::order);
+        found.sort_by_key(Change::order);
+        forget_times(&expected, &mut found);
         assert_eq!(
             found,
             expected,
             "case {number}, record {at}\n{}\n{}\n{}",
             case.topology,
             case.sql,
-            history(&case.events[..=at])
+            history(&case.events)
         );
         changes += found.len();
     }
     changes
+}
+
+/// The values of rows that are there.
+type Rows = BTreeMap<Id, Value>;
+
+/// Changes that change something, as Kafka Streams tells others too where tables are joined;
+/// without the time of rows that go, which is there that of what is left.
+fn changed(changes: Vec<Change>, rows: &mut Rows) -> Vec<Change> {
+    let mut differs = |change: &Change| {
+        let before = match &change.value {
+            Some(value) => rows.insert(change.id(), value.clone()),
+            None => rows.remove(&change.id()),
+        };
+        before != change.value
+    };
+    changes.into_iter().filter(|change| differs(change)).map(without_time_of_going).collect()
+}
+
+fn without_time_of_going(change: Change) -> Change {
+    let timestamp = if change.value.is_some() { change.timestamp } else { ANY_TIME };
+    Change { timestamp, ..change }
 }
 
 /// Rows that were told: whether they are there, and whether they went once.
@@ -167,6 +229,13 @@ fn settle(told: impl Iterator<Item = Change>, appends: bool, known: &mut Known) 
     last.into_values().collect()
 }
 
+/// What a row of two joined tables becomes. Here such a row has both keys, so that one goes and
+/// another comes when a side that was missing is found; in Kafka Streams it has one.
+fn replaced(found: Vec<Change>) -> Vec<Change> {
+    let comes = |key: &str| found.iter().any(|other| other.key == key && other.value.is_some());
+    found.iter().filter(|change| change.value.is_some() || !comes(&change.key)).cloned().collect()
+}
+
 /// Leaves out the times that are not compared.
 fn forget_times(expected: &[Change], found: &mut [Change]) {
     for (expected, found) in expected.iter().zip(found) {
@@ -188,6 +257,11 @@ impl Change {
     fn id(&self) -> Id {
         (self.window, self.key.clone())
     }
+
+    /// The order in which the changes by one record are compared.
+    fn order(&self) -> (Id, String) {
+        (self.id(), format!("{:?}", self.value))
+    }
 }
 
 /// What Kafka Streams tells, as it is told here.
@@ -197,7 +271,14 @@ fn expected_of(told: &Told, case: &Case) -> Change {
     let window = told.start.zip(told.end).map(|(start, end)| (start, end + gap));
     // The group of a table that has lost its last row is gone; there it is a row with a count of 0.
     let value = Some(&told.value).filter(|value| !value.is_null() && value["count"] != 0);
-    Change { key: told.key.clone(), window, value: value.cloned(), timestamp: told.timestamp }
+    let mut value = value.cloned();
+    let by_foreign_key = case.topology["kind"] == "foreign-key";
+    if let Some(value) = value.as_mut().filter(|_| by_foreign_key) {
+        value[0] = value[0]["v"].clone();
+    }
+    // Its time is sometimes that of the other table's row alone.
+    let timestamp = if by_foreign_key { ANY_TIME } else { told.timestamp };
+    Change { key: told.key.clone(), window, value, timestamp }
 }
 
 impl From<Row> for Change {
