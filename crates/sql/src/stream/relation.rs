@@ -32,7 +32,8 @@ pub struct QueryOptions {
     pub grace: Duration,
     pub emit: Emit,
     /// How long a group without a window is kept after its last row, in event time; `None`:
-    /// forever.
+    /// forever. Judged after each batch. Groups of rows that may go are kept for as long as
+    /// they have rows.
     pub ttl: Option<Duration>,
 }
 

@@ -272,3 +272,20 @@ fn wrong_texts_are_told_their_place_and_the_remedy() {
         assert_eq!(told(sql), expected, "{sql}");
     }
 }
+
+#[test]
+fn a_group_to_which_nothing_comes_is_forgotten_after_its_time_to_live() {
+    let ttl = Some(std::time::Duration::from_secs(10));
+    let options = courant_sql::stream::QueryOptions { ttl, ..changes(0) };
+    let mut bench =
+        Bench::new(compile("SELECT name, count(*) AS n FROM R2 GROUP BY name", &options));
+    let (a, b) = (r#"{"name":"a"}"#, r#"{"name":"b"}"#);
+    bench.push(0, &[("k", a, 0), ("k", b, 1_000)]);
+    bench.push(0, &[("k", a, 5_000)]);
+    assert!(bench.advance(11_000).changes.is_empty());
+    assert_eq!(shown(&bench.advance(11_001).changes), ["-b"]);
+    assert_eq!(bench.remembered(), 2, "the group a and its time");
+    let emitted = bench.push(0, &[("k", b, 15_001)]);
+    assert_eq!(shown(&emitted.changes), [r#"{"name":"b","n":1}"#, "-a"]);
+    assert_eq!(bench.results(), [r#"{"name":"b","n":1}"#]);
+}

@@ -94,6 +94,17 @@ pub(super) enum Tells {
 pub(super) struct Aggregated {
     pub(super) grouping: Grouping,
     pub(super) window: Option<Panes>,
+    /// When groups without a window are forgotten.
+    pub(super) expiry: Option<Expiry>,
+}
+
+/// Forgets groups to which nothing has come for long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Expiry {
+    /// In microseconds of event time.
+    pub(super) ttl: i64,
+    /// The table of groups by their event time.
+    pub(super) times: u16,
 }
 
 /// The groups of a batch.
@@ -129,13 +140,16 @@ impl Operator for Aggregated {
     }
 
     fn close(&self, watermark: i64, run: &mut Run<'_>) -> Result<Option<Delta>, StateError> {
+        if let Some(expiry) = self.expiry {
+            return self.expire(expiry, watermark, run);
+        }
         let Some(panes) = self.window else { return Ok(None) };
         let closed =
             watermark.saturating_sub(self.grouping.delay).saturating_sub(self.grouping.grace);
         if run.memo.next_end.is_some_and(|end| end > closed) {
             return Ok(None);
         }
-        let entries = self.closed(closed, run)?;
+        let entries = self.closed(self.grouping.table, closed, run)?;
         for (key, _) in &entries {
             run.state.remove(self.grouping.table, key);
         }
@@ -151,10 +165,12 @@ impl Operator for Aggregated {
     }
 
     fn info(&self) -> OperatorInfo {
-        self.grouping.info(match self.window {
+        let mut info = self.grouping.info(match self.window {
             None => "one read and write of the state for each changed group of a batch",
             Some(_) => "one read and write of the state for each changed window of a batch",
-        })
+        });
+        info.tables.extend(self.expiry.map(|expiry| expiry.times));
+        info
     }
 }
 
@@ -273,6 +289,9 @@ impl Aggregated {
             .write(&groups, &new, |group, value| state.put(table, &gathered.keys[group], value))
             .map_err(StateError::broken)?;
         self.remember_ends(gathered, run);
+        if let Some(expiry) = self.expiry {
+            self.remember_times(expiry, gathered, (&stored.groups, ages), run);
+        }
         let told = self.grouping.news(gathered.facts.len(), &stored.groups);
         match self.grouping.tells {
             Tells::Final => Ok(Delta::nothing()),
@@ -293,6 +312,54 @@ impl Aggregated {
             let ends = gathered.keys.iter().filter_map(|key| read_i64(key));
             *next = ends.fold(*next, i64::min);
         }
+    }
+
+    /// Puts groups to their new event time.
+    fn remember_times(
+        &self,
+        expiry: Expiry,
+        gathered: &Gathered,
+        (groups, ages): (&[usize], &[Age]),
+        run: &mut Run<'_>,
+    ) {
+        for (group, age) in groups.iter().zip(ages) {
+            run.state.remove(expiry.times, &time_key(age.time, &gathered.keys[*group]));
+        }
+        for (key, fact) in gathered.keys.iter().zip(&gathered.facts) {
+            run.state.put(expiry.times, &time_key(fact.time, key), vec![1]);
+            if let Some(next) = &mut run.memo.next_end {
+                *next = (*next).min(fact.time);
+            }
+        }
+    }
+
+    /// Forgets groups that are older than their time to live, and tells them as gone.
+    fn expire(
+        &self,
+        expiry: Expiry,
+        watermark: i64,
+        run: &mut Run<'_>,
+    ) -> Result<Option<Delta>, StateError> {
+        let over = watermark.saturating_sub(self.grouping.delay).saturating_sub(expiry.ttl);
+        if run.memo.next_end.is_some_and(|time| time >= over) {
+            return Ok(None);
+        }
+        let times = self.closed(expiry.times, over.saturating_sub(1), run)?;
+        let mut entries = Vec::with_capacity(times.len());
+        for (time_key, _) in times {
+            run.state.remove(expiry.times, &time_key);
+            let key = &time_key[END_BYTES..];
+            if let Some(value) = run.state.get(self.grouping.table, key)? {
+                run.state.remove(self.grouping.table, key);
+                entries.push((key.to_vec(), value));
+            }
+        }
+        if entries.is_empty() {
+            return Ok(None);
+        }
+        let mut gone = self.grouping.results_of(&entries, &[])?;
+        gone.facts.iter_mut().for_each(|fact| fact.gone = true);
+        Ok(Some(gone))
     }
 
     fn new_rows(
@@ -343,28 +410,36 @@ impl Aggregated {
         ends.map(|end| (end - panes.width, end)).collect()
     }
 
-    /// Entries of windows that end at `closed` or before; notes the end of the next one.
-    fn closed(&self, closed: i64, run: &mut Run<'_>) -> Result<Vec<(Vec<u8>, Bytes)>, StateError> {
+    /// Entries whose key begins with `closed` or an earlier instant; notes the next instant.
+    fn closed(
+        &self,
+        table: u16,
+        closed: i64,
+        run: &mut Run<'_>,
+    ) -> Result<Vec<(Vec<u8>, Bytes)>, StateError> {
         let mut from = Vec::new();
         write_i64(run.memo.next_end.unwrap_or(i64::MIN), &mut from);
         let (mut entries, mut next) = (Vec::new(), i64::MAX);
-        run.state.scan(
-            self.grouping.table,
-            &from,
-            &[u8::MAX; END_BYTES + 1],
-            &mut |key, value| {
-                let end = read_i64(key).unwrap_or(i64::MAX);
-                if end > closed || entries.len() == CLOSED_ROWS_MAX {
-                    next = end;
-                    return ControlFlow::Break(());
-                }
-                entries.push((key.to_vec(), Bytes::copy_from_slice(value)));
-                ControlFlow::Continue(())
-            },
-        )?;
+        run.state.scan(table, &from, &[u8::MAX; END_BYTES + 1], &mut |key, value| {
+            let end = read_i64(key).unwrap_or(i64::MAX);
+            if end > closed || entries.len() == CLOSED_ROWS_MAX {
+                next = end;
+                return ControlFlow::Break(());
+            }
+            entries.push((key.to_vec(), Bytes::copy_from_slice(value)));
+            ControlFlow::Continue(())
+        })?;
         run.memo.next_end = Some(next);
         Ok(entries)
     }
+}
+
+/// By event time and key.
+fn time_key(time: i64, key: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(END_BYTES + key.len());
+    write_i64(time, &mut bytes);
+    bytes.extend_from_slice(key);
+    bytes
 }
 
 /// Rows that an aggregate takes: calculated, without those that failed.

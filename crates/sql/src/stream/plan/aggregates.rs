@@ -25,7 +25,7 @@ use crate::{
     schema::{arrow_type, column_type_of},
     stream::{
         aggregate::{
-            Aggregated, GroupColumn, Grouping, Tells,
+            Aggregated, Expiry, GroupColumn, Grouping, Tells,
             functions::{Aggregate as AggregateCall, Aggregates},
             rows::GroupRows,
             session::Sessions,
@@ -109,10 +109,14 @@ pub(super) fn build(
         return Ok(shape);
     }
     match keys.window {
-        None => translator.add(Aggregated { grouping, window: None }, &[input.node]),
+        None => {
+            let ttl = translator.options.ttl.map(micros);
+            let expiry = ttl.map(|ttl| Expiry { ttl, times: translator.table() });
+            translator.add(Aggregated { grouping, window: None, expiry }, &[input.node])
+        }
         Some(Window::Hop { slide, width }) => {
             let window = Some(Panes::new(slide, width));
-            translator.add(Aggregated { grouping, window }, &[input.node])
+            translator.add(Aggregated { grouping, window, expiry: None }, &[input.node])
         }
         Some(Window::Session { gap }) => {
             let ends = translator.table();
