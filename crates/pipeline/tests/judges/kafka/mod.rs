@@ -153,7 +153,7 @@ fn compare_case(number: usize, case: &Case, answer: &[Vec<Told>]) -> usize {
         let mut expected = settle(told, case.appends, &mut known);
         let mut found: Vec<_> = engine.push(&[event]).into_iter().map(Change::from).collect();
         if case.joins_tables() {
-            found = changed(replaced(found), &mut found_rows);
+            found = changed(replaced(&found), &mut found_rows);
             expected = changed(expected, &mut expected_rows);
         }
         steps.push((expected, found));
@@ -231,7 +231,7 @@ fn settle(told: impl Iterator<Item = Change>, appends: bool, known: &mut Known) 
 
 /// What a row of two joined tables becomes. Here such a row has both keys, so that one goes and
 /// another comes when a side that was missing is found; in Kafka Streams it has one.
-fn replaced(found: Vec<Change>) -> Vec<Change> {
+fn replaced(found: &[Change]) -> Vec<Change> {
     let comes = |key: &str| found.iter().any(|other| other.key == key && other.value.is_some());
     found.iter().filter(|change| change.value.is_some() || !comes(&change.key)).cloned().collect()
 }
