@@ -99,8 +99,8 @@ public final class StandIn {
     public Document handleCommand(Channel channel, String database, String command, Document query) {
       try {
         if (command.equals("getMore")
-            && cursors().getCursor(((Number) query.get(command)).longValue()) instanceof Follower) {
-          return super.handleCommand(channel, database, command, query);
+            && cursors().getCursor(((Number) query.get(command)).longValue()) instanceof Follower follower) {
+          return withPlace(super.handleCommand(channel, database, command, query), follower);
         }
         synchronized (this) {
           // A copy, for it is sent while the next command changes documents in place.
@@ -133,6 +133,17 @@ public final class StandIn {
       if (answer.containsKey("maxWireVersion")) {
         answer.put("maxWireVersion", 9); // Of today's drivers; they use nothing of it here.
       }
+      if (answer.get("cursor") instanceof Document cursor
+          && (long) cursor.get("id") != 0
+          && cursors().getCursor((long) cursor.get("id")) instanceof Follower follower) {
+        return withPlace(answer, follower);
+      }
+      return answer;
+    }
+
+    /** Tells how far a stream has come, without which a driver resumes it from where it began. */
+    private static Document withPlace(Document answer, Follower follower) {
+      ((Document) answer.get("cursor")).append("postBatchResumeToken", Log.token(follower.place));
       return answer;
     }
 
@@ -170,6 +181,10 @@ public final class StandIn {
     static String namespace(Document event) {
       Document ns = (Document) event.get("ns");
       return ns.get("db") + "." + ns.get("coll");
+    }
+
+    static Document token(long time) {
+      return new Document("_data", String.format("%016x", time));
     }
 
     @Override
@@ -212,7 +227,7 @@ public final class StandIn {
       long time = Math.max(last + 1, now.getEpochSecond() << 32);
       int dot = namespace.indexOf('.');
       Document event = new Document()
-          .append("_id", new Document("_data", String.format("%016x", time)))
+          .append("_id", token(time))
           .append("operationType", operation)
           .append("clusterTime", new BsonTimestamp(time))
           .append("wallTime", now)

@@ -139,6 +139,22 @@ async fn what_is_answered_is_there_and_told_once_however_often_the_stand_in_is_k
     assert!(writes > kills.unwrap_or(8) * 10, "{writes}");
 }
 
+/// A driver that is cut off twice, with no event in between, would begin anew.
+#[tokio::test]
+async fn a_stream_says_where_it_is_before_its_first_event() {
+    let Some(server) = MongoServer::start().await else { return };
+    let orders = orders_at(&server.url("shop")).await;
+    orders.insert_one(doc! { "_id": "a", "n": 1_i64 }).await.unwrap();
+    let mut stream = orders.watch().await.unwrap();
+    let began = stream.resume_token().expect("a token");
+    orders.insert_one(doc! { "_id": "b", "n": 1_i64 }).await.unwrap();
+    assert!(stream.try_next().await.unwrap().is_some());
+    let mut again = orders.watch().start_after(began.clone()).await.unwrap();
+    assert_eq!(again.resume_token(), Some(began));
+    let event = again.try_next().await.unwrap().unwrap();
+    assert_eq!(event.document_key, Some(doc! { "_id": "b" }));
+}
+
 #[tokio::test]
 async fn an_insert_that_is_refused_is_not_told() {
     let Some(server) = MongoServer::start().await else { return };
