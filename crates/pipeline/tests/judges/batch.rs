@@ -11,7 +11,7 @@ use rusqlite::{Connection, Row as SqlRow, params};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-use crate::support::{Engine, Event, Random, Row, relation, setting};
+use crate::support::{Engine, Event, Random, Row, millis, relation, setting};
 
 /// The time of the first record.
 const BEGIN: i64 = 1_700_000_000_000;
@@ -80,6 +80,97 @@ fn sessions_end_as_a_batch_query_says() {
          FROM sessions GROUP BY k, session"
     );
     compare("session(INTERVAL '20 milliseconds')", Disorder::Bursts, &sql);
+}
+
+#[test]
+fn streams_join_as_a_batch_query_says() {
+    // The later one comes while the other still waits.
+    let on = format!(
+        "l.k = r.k AND r.ts BETWEEN l.ts - 40 AND l.ts + 60 \
+         AND min(l.ts + 60, r.ts + 40) + {GRACE} >= max(l.watermark, r.watermark)"
+    );
+    let timely = format!(
+        "SELECT *, ts + CASE WHEN v % 2 = 0 THEN 60 ELSE 40 END + {GRACE} >= watermark AS timely \
+         FROM events"
+    );
+    let side = |even: i64| format!("(SELECT * FROM ({timely}) WHERE timely AND v % 2 = {even})");
+    let (left, right) = (side(0), side(1));
+    for how in ["INNER", "LEFT"] {
+        let sql = format!(
+            "SELECT l.k, l.ts, l.v, r.k, r.ts, r.v FROM {left} l {how} JOIN {right} r ON {on}"
+        );
+        let expected = pairs(&events(Disorder::Any), &sql);
+        let found = joined(how, "evens", "odds", &events(Disorder::Any));
+        let differ = expected.iter().zip(&found).find(|(expected, found)| expected != found);
+        assert!(
+            expected == found,
+            "{how}: {} expected, {} found, first {differ:?}",
+            expected.len(),
+            found.len()
+        );
+        println!("{how}: {} pairs, the same", found.len());
+    }
+}
+
+/// Key, time and value of both rows of a pair.
+type Side = Option<(String, i64, i64)>;
+
+/// What SQLite says of the pairs, sorted.
+fn pairs(events: &[Event], sql: &str) -> Vec<(Side, Side)> {
+    let database = Connection::open_in_memory().expect("SQLite opens");
+    load(&database, events);
+    let mut query = database.prepare(sql).expect("a query");
+    let side = |row: &SqlRow<'_>, at: usize| -> rusqlite::Result<Side> {
+        let Some(key) = row.get(at)? else { return Ok(None) };
+        Ok(Some((key, row.get(at + 1)?, row.get(at + 2)?)))
+    };
+    let rows = query.query_map([], |row| Ok((side(row, 0)?, side(row, 3)?))).expect("it runs");
+    let mut pairs: Vec<_> = rows.collect::<Result<_, _>>().expect("rows");
+    pairs.sort();
+    pairs
+}
+
+/// What the view says of the pairs, sorted: the even values and the odd ones are a stream each.
+fn joined(
+    how: &str,
+    left: &'static str,
+    right: &'static str,
+    events: &[Event],
+) -> Vec<(Side, Side)> {
+    let sql = format!(
+        "SELECT l.k AS lk, l._timestamp AS lt, l.v AS lv, r.k AS rk, r._timestamp AS rt, r.v AS rv \
+         FROM {left} l {how} JOIN {right} r ON l.k = r.k AND r._timestamp BETWEEN \
+         l._timestamp - INTERVAL '40 milliseconds' AND l._timestamp + INTERVAL '60 milliseconds'"
+    );
+    let grace = Duration::from_millis(GRACE.unsigned_abs());
+    let options = QueryOptions { grace, ..QueryOptions::default() };
+    let stream = || relation(RelationKind::Stream, &["k: string", "v: int64"]);
+    let relations = [(left, stream()), (right, stream())];
+    let mut engine = Engine::new(&sql, &relations, &options).with_lateness(LATENESS);
+    let is_even =
+        |event: &Event| event.value.as_ref().and_then(Value::as_i64).is_some_and(|v| v % 2 == 0);
+    let events: Vec<Event> = events
+        .iter()
+        .map(|event| Event { input: if is_even(event) { left } else { right }, ..event.clone() })
+        .collect();
+    let mut rows = Vec::new();
+    for batch in events.chunks(1_000) {
+        rows.extend(engine.push(&batch.iter().collect::<Vec<_>>()));
+    }
+    rows.extend(engine.end());
+    let side = |row: &Value, of: char| {
+        let field = |name: char| &row[format!("{of}{name}")];
+        let key = field('k').as_str()?.to_owned();
+        let time = millis(field('t').as_str().expect("a time"));
+        Some((key, time, field('v').as_i64().expect("a number")))
+    };
+    let mut pairs: Vec<_> = rows
+        .iter()
+        .map(|row| row.value.as_ref().expect("pairs are appended"))
+        .map(|row| (side(row, 'l'), side(row, 'r')))
+        .collect();
+    pairs.sort();
+    pairs
 }
 
 /// Runs the records through the window in both emit modes, and through SQLite.

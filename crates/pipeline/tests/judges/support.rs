@@ -227,6 +227,7 @@ fn row(change: Change) -> Row {
     }
 }
 
-fn millis(time: &str) -> i64 {
+/// Milliseconds since the epoch of a time in a result.
+pub(crate) fn millis(time: &str) -> i64 {
     time.parse::<jiff::Timestamp>().expect("RFC 3339").as_millisecond()
 }
